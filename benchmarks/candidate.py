@@ -1,0 +1,171 @@
+"""What a candidate costs before it is evaluated: merging four 125M-parameter experts, against the floor.
+
+The floor is one `torch.addmv` pass: every source read once, the merge written once. All in one process, turn
+by turn; the median of each. mergekit's merge of the same runs in an environment of its own (--mergekit).
+
+    python benchmarks/candidate.py [--threads 2] [--mergekit]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from searchmerge.config import Models
+from searchmerge.sources import Sources
+from searchmerge.spaces.coefficients import CoefficientSpace
+from searchmerge.workshop import Workshop
+from transformers import BertConfig, BertModel
+
+EXPERTS = ("a", "b", "c", "d")
+ROUNDS = 7
+GIB = 2**30
+
+
+def main() -> None:
+    """Measure, print the table and the JSON line."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options.add_argument(
+        "--mergekit", action="store_true", help="also time mergekit's TIES merge of the same"
+    )
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        write_family(Path(folder))
+        figures = measured(Path(folder))
+        if arguments.mergekit:
+            from mergekit_parity import timed_ties
+
+            figures["mergekit_seconds"] = timed_ties(Path(folder), EXPERTS, arguments.threads)
+            figures["mergekit_speedup_ratio"] = figures["mergekit_seconds"] / figures["ties_seconds"]
+    for name, value in figures.items():
+        print(f"{name:<34} {value:>12.4f}")
+    print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+
+
+def write_family(folder: Path) -> None:
+    """A random encoder of RoBERTa's size, and four experts that differ from it by noise."""
+    config = BertConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+    model = BertModel(config).eval()
+    model.save_pretrained(folder / "base")
+    for number, name in enumerate(EXPERTS):
+        generator = torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=1e-3)
+        model.save_pretrained(folder / name)
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Seconds and ratios of each kind of candidate, and the peak of memory."""
+    with peak_memory() as peak:
+        models = Models(base=str(folder / "base"), experts={name: str(folder / name) for name in EXPERTS})
+        sources = Sources.open(models, tasks_name_heads=True)
+        workshop = Workshop(sources, ["a"], torch.device("cpu"))
+        layout = workshop.layout
+        rng = np.random.default_rng(0)
+        makers: dict[str, Callable[[], None]] = {
+            "linear": candidate(
+                workshop, rng, {"method": "linear", "granularity": "layer", "weight": [0, 1]}
+            ),
+            "task_arithmetic": candidate(
+                workshop, rng, {"method": "task_arithmetic", "granularity": "layer", "weight": [0, 1]}
+            ),
+            "ties": candidate(workshop, rng, {"method": "ties", "weight": [0, 1.5], "density": [0.1, 0.9]}),
+            "ties_layer": candidate(
+                workshop,
+                rng,
+                {"method": "ties", "granularity": "layer", "weight": [0, 1.5], "density": [0.1, 0.9]},
+            ),
+            "dare_ties": candidate(workshop, rng, {"method": "dare_ties", "density": [0.1, 0.9]}),
+        }
+        times = take_turns({"floor": floor(workshop), **makers})
+    figures = {"parameters_millions": layout.size / 1e6, "floor_seconds": times.pop("floor")}
+    for name, seconds in times.items():
+        figures[f"{name}_seconds"] = seconds
+        figures[f"{name}_ratio"] = seconds / figures["floor_seconds"]
+    allowed = (len(EXPERTS) + 2) * layout.size * 4 + GIB
+    figures["peak_memory_gib"] = peak.bytes / GIB
+    figures["peak_memory_allowed_gib"] = allowed / GIB
+    figures["peak_memory_ratio"] = peak.bytes / allowed
+    return figures
+
+
+def floor(workshop: Workshop) -> Callable[[], None]:
+    """One pass over the same tensors by BLAS."""
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    assert workshop.base is not None
+    base, deltas, live = workshop.base, workshop.deltas, workshop.live
+
+    def run() -> None:
+        torch.addmv(base, deltas.t(), weights, out=live)
+
+    return run
+
+
+def candidate(workshop: Workshop, rng: np.random.Generator, options: dict[str, Any]) -> Callable[[], None]:
+    """A new random candidate at every call: all of its knobs have changed."""
+    space = CoefficientSpace(options, experts=EXPERTS, layout=workshop.layout)
+
+    def run() -> None:
+        space.realise(space.decode(tuple(rng.random(len(space.dims)).tolist())), workshop)
+
+    return run
+
+
+def take_turns(work: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median seconds of each, measured in turn so that a slow moment hits all alike; the first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(ROUNDS + 1):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+class Peak:
+    """The largest anonymous memory seen, less what the process had before."""
+
+    bytes = 0
+
+
+@contextmanager
+def peak_memory() -> Iterator[Peak]:
+    """Watch the process's own memory; mapped checkpoint files are the page cache's, and given back on demand."""
+    peak, done, before = Peak(), threading.Event(), _anonymous()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            peak.bytes = max(peak.bytes, _anonymous() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _anonymous() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    raise OSError("this benchmark reads /proc/self/status of Linux")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The bench: everything that a config names, opened, checked and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import transformers
+
+from searchmerge import objective as objectives
+from searchmerge import plugins
+from searchmerge.config import Config, Part
+from searchmerge.layout import Layout
+from searchmerge.sources import Sources
+from searchmerge.sources.memory import check_fits
+from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
+from searchmerge.workshop import Workshop, layout_of
+
+Split = Literal["dev", "test"]
+
+
+class Bench:
+    """What a config describes; each part is made when it is first asked for.
+
+    Args:
+        config: the checked config.
+
+    Raises:
+        UserError: whatever is wrong with the sources, from their headers alone; the parts raise theirs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.device = device_of(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.heads = {task.name: task.head or MERGED for task in config.objective.tasks}
+        _known_heads(self.heads, config)
+        self.sources = Sources.open(config.models, all(task.head for task in config.objective.tasks))
+        self._objectives: dict[Split, objectives.Objective] = {}
+
+    def searched_by(self, strategy: Part, seed: int) -> Bench:
+        """The same sources, live models and texts, under another strategy and seed."""
+        twin = copy(self)
+        twin.config = self.config.model_copy(update={"strategy": strategy, "seed": seed})
+        twin.__dict__.pop("space", None)  # its random masks depend on the seed
+        return twin
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Places of the merged tensors."""
+        return layout_of(self.sources)
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space."""
+        space: Space = plugins.load("spaces", self.config.space.kind)(
+            self.config.space.options,
+            experts=tuple(self.sources.experts),
+            layout=self.layout,
+            has_base=self.sources.base is not None,
+            seed=self.config.seed,
+        )
+        return space
+
+    def strategy(self) -> Strategy:
+        """A fresh strategy, as the config says."""
+        return plugins.make_strategy(
+            self.config.strategy.kind,
+            self.config.strategy.options,
+            dims=self.space.dims,
+            seed=self.config.seed,
+            budget=self.config.budget.evaluations,
+        )
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The resident sources and the live models: the first thing that reads weights."""
+        check_fits(self.sources, self.device)
+        return Workshop(
+            self.sources,
+            dict.fromkeys(self.heads.values()),
+            self.device,
+            trust_remote_code=self.config.models.trust_remote_code,
+        )
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the base, or of the first expert where the base has none."""
+        return transformers.AutoTokenizer.from_pretrained(
+            self.sources.tokenizer_folder,
+            trust_remote_code=self.config.models.trust_remote_code,
+            local_files_only=True,
+        )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether every task has a test split."""
+        return all(task.test for task in self.config.objective.tasks)
+
+    def objective(self, split: Split) -> objectives.Objective:
+        """The objective on a split, whose texts are read at the first call: ``test`` only after a search."""
+        if split not in self._objectives:
+            self._objectives[split] = objectives.build(
+                self.config.objective,
+                split,
+                tokenizer=self.tokenizer,
+                labels=self._labels(),
+                device=self.device,
+            )
+        return self._objectives[split]
+
+    def evaluate(self, recipe: Recipe, split: Split = "dev") -> Evaluation:
+        """Realise a recipe, whichever space wrote it, and score it."""
+        space = plugins.load("spaces", recipe["space"])
+        return self.objective(split)(space.realise(recipe, self.workshop))
+
+    def _labels(self) -> Mapping[str, Mapping[str, int]]:
+        experts = self.sources.experts
+        first = next(iter(experts.values()))
+        labels = {}
+        for task, head in self.heads.items():
+            checkpoint = first if head == MERGED else experts[head]
+            if not checkpoint.label2id:
+                raise UserError(
+                    expected=f"a classification head for task {task}: label2id in config.json",
+                    got=f"none in {checkpoint.folder}",
+                    cure="name an expert that has a head for the task under objective.tasks[].head",
+                )
+            labels[head] = checkpoint.label2id
+        return labels
+
+
+def device_of(word: str) -> torch.device:
+    """The device that the config's word means: ``auto`` takes CUDA where torch can see it."""
+    if word == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            expected="a CUDA device", got="none that torch can see", cure="set device: cpu or auto"
+        )
+    if word == "auto":
+        word = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(word)
+
+
+def _known_heads(heads: Mapping[str, str], config: Config) -> None:
+    for task, head in heads.items():
+        if head != MERGED and head not in config.models.experts:
+            raise UserError(
+                expected=f"an expert: {', '.join(config.models.experts)}",
+                got=f"head {head} of task {task}",
+                cure="correct objective.tasks[].head",
+            )

@@ -1,0 +1,265 @@
+"""The commands; the only room that knows all the others."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from searchmerge import __version__
+from searchmerge.types import UserError
+
+# The rooms are imported inside the commands: torch and transformers take seconds, `--help` should not.
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+USER_AT_FAULT = 2
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; exit code 2 on the user's mistake, 130 on Ctrl-C."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        _complain(error.expected, error.got, error.cure)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USER_AT_FAULT)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _complain(expected: str, got: str, cure: str) -> None:
+    click.echo(f"error\n  expected  {expected}\n  got       {got}\n  do        {cure}", err=True)
+    sys.exit(USER_AT_FAULT)
+
+
+config_argument = click.argument("config", type=click.Path(path_type=Path))
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="PATH.TO.KEY=VALUE", help="Replace a value of the config."
+)
+out_option = click.option("--out", type=click.Path(path_type=Path), required=True, help="Output folder.")
+trust_options = (
+    click.option("--allow-pickle", is_flag=True, help="Read checkpoints that have no safetensors."),
+    click.option("--trust-remote-code", is_flag=True, help="Run code that came with a checkpoint."),
+)
+
+
+def trusting(command: Callable[P, R]) -> Callable[P, R]:
+    """Add the options that let a checkpoint do more than hold safetensors."""
+    for option in trust_options:
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="searchmerge")
+def cli() -> None:
+    """Find the best merge of fine-tuned models by search."""
+
+
+@cli.command()
+@config_argument
+@click.option("--strategy", help="Strategy, options left at their defaults; as in nevergrad:TwoPointsDE.")
+@click.option("--budget", type=int, help="Evaluations.")
+@click.option("--seed", type=int)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Output folder; runs/NAME-STRATEGY-SEED by default."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@set_option
+@trusting
+def optimize(
+    config: Path,
+    strategy: str | None,
+    budget: int | None,
+    seed: int | None,
+    out: Path | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> None:
+    """Search for the best merge that CONFIG describes."""
+    from searchmerge import optimize as job
+    from searchmerge.config import load
+    from searchmerge.report.progress import Progress
+    from searchmerge.report.table import show
+
+    settings = [*overrides, *_trust(allow_pickle, trust_remote_code)]
+    settings += [f"budget.evaluations={budget}"] if budget is not None else []
+    settings += [f"seed={seed}"] if seed is not None else []
+    loaded = load(config, settings)
+    if strategy and strategy != loaded.strategy.kind:
+        loaded = loaded.model_copy(update={"strategy": type(loaded.strategy)(kind=strategy)})
+    folder = out or Path("runs") / f"{config.stem}-{loaded.strategy.kind}-{loaded.seed}".replace(":", "-")
+    with _resumable(folder), Progress(loaded.budget) as progress:
+        result = job.optimize(loaded, folder, resume=resume, watch=progress.update, say=progress.say)
+    show(result)
+    click.echo(f"{folder}/report.html, {folder}/model, {folder}/recipe.json")
+
+
+@cli.command()
+@config_argument
+@set_option
+@trusting
+def check(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trust_remote_code: bool) -> None:
+    """Say whether CONFIG can run, what it needs and how long it takes, without reading a weight."""
+    from searchmerge.bench import Bench
+    from searchmerge.check import check as facts
+    from searchmerge.config import load
+
+    bench = Bench(load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)]))
+    for topic, text in facts(bench):
+        click.echo(f"{topic:<22} {text}")
+    click.echo("nothing speaks against this run")
+
+
+@cli.command()
+@click.argument("source", metavar="RECIPE|CONFIG", type=click.Path(path_type=Path))
+@out_option
+@set_option
+@trusting
+def merge(
+    source: Path, out: Path, overrides: tuple[str, ...], allow_pickle: bool, trust_remote_code: bool
+) -> None:
+    """Make one merged model: a recipe.json again, or the default merge of a config's space."""
+    from searchmerge.merge import from_config, from_recipe
+
+    if out.exists() and any(out.iterdir()):
+        raise UserError(
+            expected="a new or empty output folder", got=f"{out} holds files", cure="choose another --out"
+        )
+    if source.suffix == ".json":
+        from_recipe(source, out, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    else:
+        from searchmerge.config import load
+
+        from_config(load(source, [*overrides, *_trust(allow_pickle, trust_remote_code)]), out)
+    click.echo(f"{out}")
+
+
+@cli.command()
+@click.argument("model")
+@config_argument
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@set_option
+@trusting
+def evaluate(
+    model: str,
+    config: Path,
+    split: Any,
+    overrides: tuple[str, ...],
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> None:
+    """Score MODEL, a folder or hub id, on the tasks of CONFIG."""
+    from searchmerge.config import load
+    from searchmerge.evaluate import evaluate as job
+    from searchmerge.report.table import show_standing
+
+    loaded = load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)])
+    show_standing(job(model, loaded, split))
+
+
+@cli.command()
+@config_argument
+@set_option
+@trusting
+def baselines(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trust_remote_code: bool) -> None:
+    """Score the experts and the usual merges on dev and test, without a search."""
+    from searchmerge.bench import Bench
+    from searchmerge.config import load
+    from searchmerge.judge import judge
+    from searchmerge.report.table import show
+
+    show(judge(Bench(load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)]))))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write FOLDER/report.html anew from the run's files."""
+    from searchmerge.report.page import write
+
+    click.echo(str(write(folder)))
+
+
+@cli.command(name="list")
+@click.argument("what", type=click.Choice(["strategies", "spaces", "methods", "metrics"]))
+def list_(what: str) -> None:
+    """List what is installed."""
+    for name, text in _listed(what):
+        click.echo(f"{name:<18} {text}")
+
+
+@cli.command()
+@click.option("--domains", is_flag=True, help="The other case: four domains of one task.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("searchmerge-demo"),
+    show_default=True,
+    help="Where the experts, the texts and the run go.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+def demo(domains: bool, folder: Path, seed: int) -> None:
+    """Fine-tune four experts on real text, search their best merge, and show what it is worth."""
+    from searchmerge.demo import prepare
+    from searchmerge.optimize import optimize as job
+    from searchmerge.report.progress import Progress
+    from searchmerge.report.table import show
+
+    config = prepare("domains" if domains else "tasks", folder, click.echo)
+    config = config.model_copy(update={"seed": seed})
+    out = folder / "runs" / f"{'domains' if domains else 'tasks'}-{seed}"
+    with _resumable(out), Progress(config.budget) as progress:
+        result = job(config, out, resume=out.exists(), watch=progress.update, say=progress.say)
+    show(result)
+    click.echo(f"{out}/report.html, {out}/model, {out}/recipe.json")
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """On Ctrl-C, say how the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join(["searchmerge", *(arg for arg in sys.argv[1:] if arg != "--resume")])
+        click.echo(f"\ninterrupted; every finished trial is in {folder}/journal.jsonl; go on with", err=True)
+        click.echo(f"  {command} --resume", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _trust(allow_pickle: bool, trust_remote_code: bool) -> list[str]:
+    allowed = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code}
+    return [f"models.{name}=true" for name, given in allowed.items() if given]
+
+
+def _listed(what: str) -> Iterator[tuple[str, str]]:
+    if what == "methods":
+        from searchmerge.merging import METHODS
+
+        for method in METHODS.values():
+            yield method.name, method.summary
+    elif what == "metrics":
+        from searchmerge.objective.metrics import METRICS
+
+        for metric in METRICS.values():
+            yield metric.name, (metric.of.__doc__ or "").partition("\n")[0]
+    else:
+        from searchmerge.plugins import available, load
+
+        role: Any = what
+        for name in available(role):
+            yield name, (load(role, name).__doc__ or "").strip().partition("\n")[0]

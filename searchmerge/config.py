@@ -1,0 +1,261 @@
+"""The config file: YAML checked by a typed schema, every mistake answered with what is valid there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from searchmerge.types import UserError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Models(_Section):
+    """The sources: Hugging Face folders (relative to the config file) or hub ids."""
+
+    base: str | None = None
+    experts: dict[str, str] = Field(min_length=1)
+    heads: tuple[str, ...] = Field(default=(), description="glob patterns of tensors kept out of the merge")
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+class Part(BaseModel):
+    """A named part with options of its own: the part's class checks those."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but ``kind``."""
+        return dict(self.model_extra or {})
+
+
+class Source(_Section):
+    """Where the examples of one split come from: a local file, or a data set of the hub."""
+
+    path: str | None = None
+    dataset: str | None = None
+    name: str | None = None
+    split: str | None = None
+    limit: int | None = Field(default=None, ge=1, description="take only the first so many examples")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either path (a local file) or dataset (a hub id)")
+        if self.dataset is not None and self.split is None:
+            raise ValueError("a hub data set needs its split")
+        return self
+
+
+class Task(_Section):
+    """One task of the objective."""
+
+    name: str
+    kind: Literal["text-classification"] = "text-classification"
+    head: str | None = Field(
+        default=None, description="the expert whose head scores it; none: the merged one"
+    )
+    weight: float = Field(default=1.0, gt=0)
+    dev: Source
+    test: Source | None = None
+    text: str = "text"
+    label: str = "label"
+    metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"
+    max_length: int | None = Field(default=None, ge=2)
+
+    @field_validator("dev", "test", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Objective(_Section):
+    """What a merged model is judged by."""
+
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    aggregate: Literal["mean"] = "mean"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="padded tokens in one forward pass; none: what suits the device"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _names_differ(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        names = [task.name for task in tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every task needs a name of its own, these were given: {', '.join(names)}")
+        return tasks
+
+
+class Budget(_Section):
+    """When the search ends: whichever comes first."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1, description="evaluations without a better score")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Budget:
+        if self.evaluations is None and self.seconds is None and self.patience is None:
+            raise ValueError("give at least one of evaluations, seconds, patience")
+        return self
+
+
+class Config(_Section):
+    """A whole run."""
+
+    models: Models
+    space: Part
+    strategy: Part = Part(kind="de")
+    objective: Objective
+    budget: Budget = Budget(evaluations=200)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    baselines: tuple[Literal["experts", "average", "tuned", "ties"], ...] = (
+        "experts",
+        "average",
+        "tuned",
+        "ties",
+    )
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a config file.
+
+    Args:
+        path: the YAML file; relative paths inside are taken from its folder.
+        overrides: ``path.to.key=value`` texts that replace values of the file, the value in YAML.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key, a wrong value.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            expected="a readable config file", got=f"{path}: {error.strerror}", cure="check the path"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            expected=f"YAML in {path}", got=" ".join(str(error).split()), cure="mend that line"
+        ) from error
+    if not isinstance(raw, dict):
+        raise UserError(
+            expected=f"a mapping of sections in {path}",
+            got=type(raw).__name__,
+            cure=f"give the sections {', '.join(Config.model_fields)}",
+        )
+    for override in overrides:
+        _override(raw, override)
+    return validate(_absolute(raw, path.parent))
+
+
+def validate(raw: Mapping[str, Any]) -> Config:
+    """Check a config that is already a mapping, with the same errors as :func:`load`."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, Config, "config") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> UserError:
+    """Turn pydantic's first complaint into the three-part message; unknown keys list the valid ones."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or where
+    if first["type"] == "extra_forbidden":
+        valid = ", ".join(sorted(_fields_at(model, first["loc"][:-1])))
+        return UserError(
+            expected=f"one of the keys {valid}", got=f"unknown key {path}", cure="correct or remove that key"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return UserError(expected=f"{path} in the {where}", got="nothing", cure=f"add {path}")
+    return UserError(
+        expected=f"{path}: {message}", got=_short(first["input"]), cure=f"correct {path} in the {where}"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    here: Any = model
+    for part in path:
+        annotation = here.model_fields[part].annotation if part in getattr(here, "model_fields", {}) else here
+        here = _section_in(annotation) or here
+    return list(here.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, tuple, dict) or get_args(annotation):
+        return next((found for arg in get_args(annotation) if (found := _section_in(arg))), None)
+    return None
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UserError(
+            expected="--set path.to.key=value", got=override, cure="for example --set strategy.population=8"
+        )
+    *parents, key = path.split(".")
+    here: Any = raw
+    for parent in parents:
+        here = here[int(parent)] if isinstance(here, list) else here.setdefault(parent, {})
+        if not isinstance(here, dict | list):
+            raise UserError(
+                expected=f"a section at {parent}", got=_short(here), cure=f"correct the path {path}"
+            )
+    here[int(key) if isinstance(here, list) else key] = yaml.safe_load(value)
+
+
+def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Resolve what names a file of the config's folder; what does not exist there may be a hub id."""
+
+    def resolve(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        path = folder / Path(value).expanduser()
+        return str(path.resolve()) if path.exists() or value.startswith((".", "/", "~")) else value
+
+    models = raw.get("models")
+    if isinstance(models, dict):
+        models = {**models, "base": resolve(models.get("base"))}
+        if isinstance(models.get("experts"), dict):
+            models["experts"] = {name: resolve(ref) for name, ref in models["experts"].items()}
+        raw = {**raw, "models": models}
+    objective = raw.get("objective")
+    if isinstance(objective, dict) and isinstance(objective.get("tasks"), list):
+        tasks = [_absolute_task(task, folder) for task in objective["tasks"]]
+        raw = {**raw, "objective": {**objective, "tasks": tasks}}
+    return raw
+
+
+def _absolute_task(task: Any, folder: Path) -> Any:
+    if not isinstance(task, dict):
+        return task
+    task = dict(task)
+    for split in ("dev", "test"):
+        source = task.get(split)
+        if isinstance(source, str):
+            source = {"path": source}
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source = {**source, "path": str((folder / Path(source["path"]).expanduser()).resolve())}
+        if source is not None:
+            task[split] = source
+    return task

@@ -1,0 +1,212 @@
+"""The journal: one JSON line a trial, flushed and synced, the only state that a run has.
+
+Line 1 is the header: what must be the same for a run to go on. A line cut short by a kill is removed before
+the next is written, so the file is always a whole number of lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from searchmerge.types import Evaluation, Outcomes, Trial, UserError
+
+FORMAT = 1
+
+
+class Journal:
+    """The trials of one run, on disk and in memory.
+
+    Args:
+        path: the file; made with its header where there is none.
+        header: a JSON mapping; the key ``config`` is for people and not compared, all others must be equal to
+            the header that stands in the file.
+        resume: whether an existing file may be gone on with.
+
+    Raises:
+        UserError: the file is another run's, or exists and ``resume`` is false, or cannot be written.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool = False) -> None:
+        self.path = path
+        self.trials: list[Trial] = []
+        header = {"format": FORMAT, **header}
+        if path.exists() and path.stat().st_size and not resume:
+            raise UserError(
+                expected="an output folder without a run",
+                got=f"{path} holds one",
+                cure="add --resume to go on with it, or choose another --out",
+            )
+        self._file = self._open(header)
+
+    def _open(self, header: Mapping[str, Any]) -> FileIO:
+        try:
+            file = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+        except OSError as error:
+            raise UserError(
+                expected="a journal that can be written",
+                got=f"{self.path}: {error.strerror}",
+                cure="choose an --out folder that you may write to",
+            ) from error
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        file.truncate(whole)
+        file.seek(whole)
+        if whole:
+            found, self.trials = parse(content[:whole], self.path)
+            _same_run(found, json.loads(_dumps(header)), self.path)
+        else:
+            _write(file, header)
+        return file
+
+    def append(self, trial: Trial) -> None:
+        """Write a trial; when this returns, the line is on the disk.
+
+        Raises:
+            UserError: the disk is full; the trial is lost, the journal is whole.
+        """
+        end = self._file.tell()
+        try:
+            _write(self._file, to_line(trial))
+        except OSError as error:
+            self._file.truncate(end)
+            self._file.seek(end)
+            raise UserError(
+                expected="room for the journal",
+                got=f"{self.path}: {error.strerror}",
+                cure="free some disk and go on with --resume",
+            ) from error
+        self.trials.append(trial)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Trial]]:
+    """Read a journal without touching it: header and whole trials; a torn last line is left out.
+
+    Raises:
+        UserError: no such file, or a damaged line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            expected="a run's journal.jsonl",
+            got=f"{path}: {error.strerror}",
+            cure="give the --out folder of a run",
+        ) from error
+    return parse(content[: content.rfind(b"\n") + 1], path)
+
+
+def parse(content: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]]:
+    """Parse whole lines; ``path`` is for the message of a damaged one."""
+    records = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(
+                expected=f"JSON in line {number} of {path}",
+                got=line[:60].decode(errors="replace"),
+                cure="remove that line and all after it, then resume",
+            ) from error
+    if not records or records[0].get("format") != FORMAT:
+        raise UserError(
+            expected=f"a journal of format {FORMAT}",
+            got=f"{path} has another first line" if records else f"{path} is empty",
+            cure="give the --out folder of a run, made with this version",
+        )
+    return records[0], [from_line(record) for record in records[1:]]
+
+
+def to_line(trial: Trial) -> dict[str, Any]:
+    """The JSON value of a trial; ``seconds`` stands last, since it alone differs between equal runs."""
+    evaluation = trial.evaluation
+    return {
+        "number": trial.number,
+        "genotype": list(trial.genotype),
+        "recipe": trial.recipe,
+        "score": evaluation.score if evaluation else None,
+        "metrics": dict(evaluation.metrics) if evaluation else {},
+        "state": "complete" if evaluation else "failed",
+        "error": trial.error,
+        "repeats": trial.repeats,
+        # A repeat's outcomes stand in the line that it repeats.
+        "outcomes": {task: pack(value) for task, value in evaluation.outcomes.items()}
+        if evaluation and trial.repeats is None
+        else {},
+        "seconds": round(trial.seconds, 4),
+    }
+
+
+def from_line(record: Mapping[str, Any]) -> Trial:
+    """The trial that :func:`to_line` wrote."""
+    evaluation = None
+    if record["state"] == "complete":
+        outcomes = {task: unpack(text) for task, text in record["outcomes"].items()}
+        evaluation = Evaluation(record["score"], record["metrics"], outcomes)
+    return Trial(
+        number=record["number"],
+        genotype=tuple(record["genotype"]),
+        recipe=record["recipe"],
+        evaluation=evaluation,
+        error=record["error"],
+        repeats=record["repeats"],
+        seconds=record["seconds"],
+    )
+
+
+def pack(outcomes: Outcomes) -> str:
+    """An array ``[examples]`` as one short text: dtype, colon, base64."""
+    return f"{outcomes.dtype.str}:{base64.b64encode(outcomes.tobytes()).decode()}"
+
+
+def unpack(text: str) -> Outcomes:
+    """The array that :func:`pack` wrote."""
+    dtype, _, data = text.partition(":")
+    return np.frombuffer(base64.b64decode(data), dtype=np.dtype(dtype))
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _write(file: FileIO, value: Any) -> None:
+    # Unbuffered: what a full disk refuses must not come back at the next flush.
+    line = memoryview(_dumps(value).encode() + b"\n")
+    while line:
+        line = line[file.write(line) :]
+    os.fsync(file.fileno())
+
+
+def _same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    for key in sorted((found.keys() | wanted.keys()) - {"config"}):
+        if found.get(key) != wanted.get(key):
+            raise UserError(
+                expected=f"a run of this config in {path}",
+                got=f"another run's: its {key} is {_short(found.get(key))}, now {_short(wanted.get(key))}",
+                cure="resume with the config that the run was started with, or choose another --out",
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,37 @@
+"""Linear merging: the weighted mean of the experts' weights."""
+
+from __future__ import annotations
+
+from searchmerge.merging import knobs
+from searchmerge.merging.method import Method, Slab, Values
+from searchmerge.merging.slabs import chunks, weighted_sum
+
+_SMALLEST_SUM = 1e-8
+
+
+def _merge(slab: Slab, values: Values) -> None:
+    """Write ``sum_i w_i theta_i / sum_i w_i`` (Wortsman et al. 2022, mergekit ``linear``).
+
+    With a base the deltas are task vectors. The normalised weights add up to one, so that the same mean is
+    ``base + sum_i w_i tau_i / sum_i w_i``.
+
+    Raises:
+        ValueError: the weights add up to zero.
+    """
+    weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
+    total = sum(weights)
+    if abs(total) < _SMALLEST_SUM:
+        raise ValueError(f"the weights of a linear merge add up to {total:g}: their mean is undefined")
+    shares = [weight / total for weight in weights]
+    for part in chunks(slab):
+        base = None if slab.base is None else slab.base[part]
+        weighted_sum(base, slab.deltas[:, part], shares, slab.out[part])
+
+
+LINEAR = Method(
+    name="linear",
+    summary="Σ wᵢ θᵢ / Σ wᵢ (model soups, Wortsman et al. 2022, arXiv:2203.05482)",
+    knobs=(knobs.WEIGHT_SHARE,),
+    merge=_merge,
+    needs_base=False,
+)

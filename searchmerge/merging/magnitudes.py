@@ -1,0 +1,80 @@
+"""Magnitude cutoffs, looked up instead of sorted: one sort an expert and scope, then a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+DENSITY_STEPS = 4096
+"""Searched densities are multiples of ``1 / DENSITY_STEPS``, so that a table answers them exactly."""
+
+
+def kept_count(density: float, size: int) -> int:
+    """How many of ``size`` entries a density keeps: at least one, else cut down to a whole number."""
+    return max(1, int(density * size))
+
+
+class Magnitudes:
+    """Answers ``Slab.cutoff``: the magnitude at which an expert is trimmed within a scope.
+
+    The first question about an expert and scope sorts it once, which takes a copy of the scope for a
+    moment (on CUDA torch.sort's room too), and keeps the cutoffs of all multiples of ``1 / DENSITY_STEPS``,
+    or all magnitudes where there are fewer. Other densities are answered exactly too, each by a selection
+    the first time.
+
+    Args:
+        deltas: float32 ``[experts, parameters]``, the task vectors; must not change from then on.
+    """
+
+    def __init__(self, deltas: Tensor) -> None:
+        self._deltas = deltas
+        self._tables: dict[tuple[int, int, int], npt.NDArray[np.float32]] = {}
+        self._others: dict[tuple[int, int, int, int], float] = {}
+
+    def cutoff(self, expert: int, scope: slice, density: float) -> float:
+        """Give the least magnitude among the ``kept_count(density, n)`` largest of one expert in a scope.
+
+        Args:
+            expert: its row.
+            scope: the ``n`` parameters that are trimmed together, at least one; without a step.
+            density: in ``(0, 1]``.
+        """
+        size = scope.stop - scope.start
+        count = kept_count(density, size)
+        step = density * DENSITY_STEPS
+        if size <= DENSITY_STEPS:
+            return float(self._table(expert, scope)[count - 1])
+        if step == int(step):
+            return float(self._table(expert, scope)[int(step) - 1])
+        place = (expert, scope.start, scope.stop, count)
+        if place not in self._others:
+            self._others[place] = float(self._largest(expert, scope, [count])[0])
+        return self._others[place]
+
+    def _table(self, expert: int, scope: slice) -> npt.NDArray[np.float32]:
+        """Cutoffs by the number kept (small scopes) or by density step, each from 1 on."""
+        place = (expert, scope.start, scope.stop)
+        if place not in self._tables:
+            size = scope.stop - scope.start
+            steps = range(1, min(size, DENSITY_STEPS) + 1)
+            counts = steps if size <= DENSITY_STEPS else [kept_count(k / DENSITY_STEPS, size) for k in steps]
+            self._tables[place] = self._largest(expert, scope, counts)
+        return self._tables[place]
+
+    def _largest(self, expert: int, scope: slice, counts: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The least of the ``count`` largest magnitudes, for each count."""
+        magnitudes = self._deltas[expert, scope].abs()
+        ranks = magnitudes.numel() - np.asarray(counts)
+        if magnitudes.is_cuda:
+            picked = magnitudes.sort().values[torch.from_numpy(ranks).to(magnitudes.device)]
+            return np.asarray(picked.cpu(), dtype=np.float32)
+        array: npt.NDArray[np.float32] = magnitudes.numpy()
+        if len(ranks) == 1:
+            array.partition(ranks[0])
+        else:
+            array.sort()  # numpy sorts float32 several times faster than torch
+        return array[ranks]

@@ -1,0 +1,131 @@
+"""Tasks and metrics: the live model on the dev set; it knows nothing of merging."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from searchmerge import config
+from searchmerge.objective.batching import BATCH_TOKENS
+from searchmerge.objective.classification import MERGED, Classification, load
+from searchmerge.objective.metrics import METRICS, Metric, Values
+from searchmerge.objective.precision import resolve
+from searchmerge.types import Evaluation, Outcomes, UserError
+
+__all__ = ["MERGED", "METRICS", "Labels", "Metric", "Objective", "build"]
+
+Labels: TypeAlias = Mapping[str, Mapping[str, int]]
+"""A head's name to its label2id; the head of a task that names none is ``MERGED``."""
+
+
+class Objective:
+    """What merged models are judged by: called with them, it gives their evaluation.
+
+    Args:
+        tasks: the tasks, at least one.
+        precision: the float type of the forward passes.
+        device: where the models and the tasks' batches are.
+
+    Attributes:
+        tasks: as given.
+        fingerprint: SHA-256 of all that a score depends on, the models apart: labelled token sequences, their
+            batches, weights, metrics and precision. Outcomes may be reused where it is the same.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Classification], *, precision: torch.dtype, device: torch.device
+    ) -> None:
+        self.tasks = tuple(tasks)
+        self._precision, self._device = precision, device
+        widths = [[list(batch["input_ids"].shape) for batch in task.batches.batches] for task in self.tasks]
+        content = json.dumps([[task.digest for task in self.tasks], widths, str(precision)])
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+
+    def __call__(self, models: Mapping[str, nn.Module]) -> Evaluation:
+        """Evaluate the live models, one a head.
+
+        Raises:
+            FloatingPointError: a model gives infinity or no number.
+            UserError: a model and a task do not fit together.
+        """
+        # One autocast for all batches: within it, each weight is converted once.
+        autocast = torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16
+        )
+        with torch.inference_mode(), autocast:
+            return self.score_of({task.name: task.predict(models[task.head]) for task in self.tasks})
+
+    def score_of(self, outcomes: Mapping[str, Outcomes]) -> Evaluation:
+        """Evaluate outcomes that were recorded: the same numbers as when they came from the models."""
+        metrics = {task.name: task.metric.of(task.confusion(outcomes[task.name])) for task in self.tasks}
+        return Evaluation(
+            score=float(self.aggregate(metrics)),
+            metrics={name: float(value) for name, value in metrics.items()},
+            outcomes=dict(outcomes),
+        )
+
+    def aggregate(self, metrics: Mapping[str, Values]) -> Values:
+        """Give the weighted mean over the tasks: values ``[...]`` by the tasks' names to ``[...]``."""
+        weights = [task.weight for task in self.tasks]
+        mean = np.average([metrics[task.name] for task in self.tasks], axis=0, weights=weights)
+        return np.asarray(mean, dtype=np.float64)
+
+
+def build(
+    section: config.Objective,
+    split: Literal["dev", "test"],
+    *,
+    tokenizer: Any,
+    labels: Labels,
+    device: torch.device,
+) -> Objective:
+    """Read one split of every task, and nothing of the other split.
+
+    Args:
+        section: ``objective`` of the config.
+        split: which split.
+        tokenizer: the models' tokenizer, of transformers.
+        labels: the labels of each head that a task names.
+        device: where the models are.
+
+    Raises:
+        UserError: a task lacks the split or names a head that is not there; its data are at fault.
+    """
+    tasks = [
+        load(
+            task,
+            _source(task, split),
+            tokenizer=tokenizer,
+            label2id=_label2id(task, labels),
+            batch_tokens=section.batch_tokens or BATCH_TOKENS[device.type],
+            device=device,
+        )
+        for task in section.tasks
+    ]
+    return Objective(tasks, precision=resolve(section.precision, device), device=device)
+
+
+def _source(task: config.Task, split: Literal["dev", "test"]) -> config.Source:
+    source = task.dev if split == "dev" else task.test
+    if source is None:
+        raise UserError(
+            expected=f"a {split} split of the task {task.name}", got="none", cure=f"add {split}: to the task"
+        )
+    return source
+
+
+def _label2id(task: config.Task, labels: Labels) -> Mapping[str, int]:
+    head = task.head or MERGED
+    if head not in labels:
+        raise UserError(
+            expected=f"one of the heads {', '.join(labels)} for the task {task.name}",
+            got=head,
+            cure="correct head: in the task",
+        )
+    return labels[head]

@@ -1,0 +1,28 @@
+"""Which float type the forward pass computes in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+
+def resolve(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
+    """Turn the config's ``precision`` into a type.
+
+    ``auto`` is bfloat16 where the processor multiplies matrices of it natively, else float32. It goes by what
+    the processor can do, never by a timing, so that a resumed run computes as the interrupted one did.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Private names of torch, the only ones that tell; where one has gone, its feature counts as absent.
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(
+        hasattr(torch.cpu, probe) and getattr(torch.cpu, probe)() for probe in probes
+    )

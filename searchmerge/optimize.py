@@ -1,0 +1,136 @@
+"""The main job: search, then judge the winner and the baselines, then leave the run's files."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Generator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from searchmerge import __version__, plugins
+from searchmerge.bench import Bench
+from searchmerge.config import Config
+from searchmerge.export import export
+from searchmerge.files import output_folder, write_json
+from searchmerge.journal import Journal
+from searchmerge.judge import judge
+from searchmerge.recipes import recipe_file
+from searchmerge.report import card, page
+from searchmerge.search import search
+from searchmerge.types import Recipe, Trial, UserError
+
+LIBRARIES = ("torch", "transformers", "numpy", "cma", "optuna", "nevergrad")
+
+Watch = Callable[[Trial, Trial], None]
+"""Called after each trial with it and the best one so far."""
+
+
+def optimize(
+    config: Config, out: Path, *, resume: bool, watch: Watch, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run a config to its end and leave the contract's files in ``out``.
+
+    Args:
+        config: the whole run.
+        out: ``journal.jsonl``, ``recipe.json``, ``model/``, ``result.json`` and ``report.html`` go there.
+        resume: go on with the run that is there.
+        watch: sees every trial.
+        say: told what is done after the search, a line at a time.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        UserError: the input is at fault; whatever was evaluated stays in the journal.
+    """
+    started = time.perf_counter()
+    bench = Bench(config)
+    best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
+    write_json(out / "recipe.json", recipe_file(bench.sources, config.models, bench.heads, best.recipe))
+    say("judging the winner and the baselines")
+    result = {
+        "strategy": config.strategy.kind,
+        "space": config.space.kind,
+        "seed": config.seed,
+        "budget": config.budget.model_dump(exclude_none=True),
+        **counts,
+        "stopped": reason,
+        **judge(bench, best),
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": _versions(),
+    }
+    say("writing the model and the report")
+    deliver(bench, best.recipe, result, out)
+    return result
+
+
+def run_search(bench: Bench, out: Path, *, resume: bool, watch: Watch) -> tuple[Trial, str, dict[str, int]]:
+    """Search as the bench's config says, its journal in ``out``; returns what :func:`follow` does."""
+    config = bench.config
+    strategy = bench.strategy()
+    with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
+        return follow(search(bench.space, strategy, bench.evaluate, journal, config.budget), watch)
+
+
+def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, dict[str, int]]:
+    """Run a search to its end.
+
+    Returns:
+        The best trial (the first of equals), why the search ended, and its counts.
+
+    Raises:
+        UserError: not one candidate could be evaluated.
+    """
+    best: Trial | None = None
+    counts = {"evaluations": 0, "repeats": 0, "failures": 0}
+    while True:
+        try:
+            trial = next(run)
+        except StopIteration as end:
+            reason = str(end.value)
+            break
+        counts["repeats" if trial.repeats is not None else "evaluations"] += 1
+        counts["failures"] += trial.evaluation is None and trial.repeats is None
+        best = trial if best is None or trial.score > best.score else best
+        watch(trial, best)
+    if best is None or best.evaluation is None:
+        raise UserError(
+            expected="one candidate that can be evaluated",
+            got=f"{counts['failures']} failures" + (f", the first: {best.error}" if best else ""),
+            cure="look at the errors in journal.jsonl",
+        )
+    return best, reason, counts
+
+
+def deliver(bench: Bench, recipe: Recipe, result: dict[str, Any], out: Path) -> None:
+    """Write ``model/``, ``result.json`` and ``report.html``."""
+    content = recipe_file(bench.sources, bench.config.models, bench.heads, recipe)
+    plugins.load("spaces", recipe["space"]).realise(recipe, bench.workshop)
+    export(bench.workshop, bench.heads, bench.tokenizer, card.text(content, result), out / "model")
+    write_json(out / "result.json", result)
+    page.write(out)
+
+
+def header(bench: Bench) -> dict[str, Any]:
+    """The first line of the journal: what must be the same for a run to go on."""
+    config, sources = bench.config, bench.sources
+    dev = bench.objective("dev")
+    checkpoints = {"base": sources.base, **{f"expert {name}": c for name, c in sources.experts.items()}}
+    return {
+        "searchmerge": __version__,
+        "strategy": config.strategy.model_dump(),
+        "space": config.space.model_dump(),
+        "seed": config.seed,
+        "dims": [dim.name for dim in bench.space.dims],
+        "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
+        "objective": dev.fingerprint,
+        "device": str(bench.device),
+        "config": config.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in LIBRARIES}
+    return {"searchmerge": __version__, "python": platform.python_version(), **found}

@@ -1,0 +1,75 @@
+"""Strategies and spaces by name: entry points, so that those of other packages are found like our own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from searchmerge.types import Dim, Strategy, UserError
+
+Role = Literal["strategies", "spaces"]
+
+
+def available(role: Role) -> dict[str, EntryPoint]:
+    """Installed strategies or spaces by name, in alphabetical order; nothing is imported."""
+    found = entry_points(group=f"searchmerge.{role}")
+    return {point.name: point for point in sorted(found, key=lambda point: point.name)}
+
+
+def load(role: Role, name: str) -> Any:
+    """Import the class of that name.
+
+    Raises:
+        UserError: there is none, or its package cannot be imported.
+    """
+    points = available(role)
+    if name not in points:
+        raise UserError(
+            expected=f"one of the {role} {', '.join(points)}",
+            got=repr(name),
+            cure="correct the name, or install the package that brings it",
+        )
+    try:
+        return points[name].load()
+    except ImportError as error:
+        raise UserError(
+            expected=f"an importable {points[name].value}",
+            got=str(error),
+            cure="install what it needs",
+        ) from error
+
+
+def make_strategy(
+    name: str, options: Mapping[str, Any], *, dims: Sequence[Dim], seed: int, budget: int | None
+) -> Strategy:
+    """Build a strategy; ``name`` may carry its first option, as in ``nevergrad:TwoPointsDE``.
+
+    Raises:
+        UserError: an unknown strategy or option, or a value that it refuses.
+    """
+    name, _, variant = name.partition(":")
+    strategy_class = load("strategies", name)
+    valid = [
+        parameter.name
+        for parameter in inspect.signature(strategy_class).parameters.values()
+        if parameter.name not in ("dims", "seed", "budget")
+    ]
+    if variant:
+        if not valid:
+            raise UserError(
+                expected=f"{name} without a variant, it has no options",
+                got=f"{name}:{variant}",
+                cure=f"write {name}",
+            )
+        options = {valid[0]: variant, **options}
+    for option in options:
+        if option not in valid:
+            raise UserError(
+                expected=f"an option of {name}: {', '.join(valid) or 'it has none'}",
+                got=f"unknown key strategy.{option}",
+                cure="correct or remove that key",
+            )
+    strategy: Strategy = strategy_class(tuple(dims), seed=seed, budget=budget, **options)
+    return strategy

@@ -1,0 +1,148 @@
+"""The model card of an exported merge: Hugging Face metadata, scores, and how to make the model again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Mapping
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from searchmerge.report.table import Result, headline, markdown, plain
+
+SOURCES = {
+    "linear": "[Model soups](https://arxiv.org/abs/2203.05482) (Wortsman et al., 2022)",
+    "task_arithmetic": "[Editing models with task arithmetic](https://arxiv.org/abs/2212.04089)"
+    " (Ilharco et al., 2023)",
+    "ties": "[TIES-Merging](https://arxiv.org/abs/2306.01708) (Yadav et al., 2023)",
+    "dare_linear": "[DARE](https://arxiv.org/abs/2311.03099) (Yu et al., 2024)",
+    "dare_ties": "[DARE](https://arxiv.org/abs/2311.03099) (Yu et al., 2024) with the signs of"
+    " [TIES-Merging](https://arxiv.org/abs/2306.01708) (Yadav et al., 2023)",
+    "slerp": "Spherical interpolation (Shoemake, 1985)",
+}
+"""Where each merge method comes from, in Markdown."""
+
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
+def text(
+    recipe_file: Mapping[str, Any],
+    result: Result | None = None,
+    *,
+    pipeline_tag: str = "text-classification",
+) -> str:
+    """The content of the model's ``README.md``.
+
+    Local folders are named by their last part only: a card is made to be shared.
+
+    Args:
+        recipe_file: content of ``recipe.json``.
+        result: content of ``result.json``; None for a merge that nobody scored.
+        pipeline_tag: what the model does, in the hub's words.
+    """
+    models = recipe_file["models"]
+    sources = {"base": models["base"]} if models["base"] else {}
+    sources |= models["experts"]
+    parts = [
+        f"---\n{_front_matter(list(sources.values()), pipeline_tag)}\n---",
+        f"# Merge of {', '.join(plain(name) for name in models['experts'])}",
+        _summary(recipe_file, result),
+        "## Sources",
+        _sources(sources),
+        *_heads(recipe_file["heads"], models["experts"]),
+        *_scores(result),
+        "## How to make it again",
+        "Save this as `recipe.json`, put in where the local sources are, and run "
+        "`searchmerge merge recipe.json --out DIR`. Sources with other fingerprints are refused.",
+        f"```json\n{_json(_shareable(recipe_file))}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(sources: list[Mapping[str, Any]], pipeline_tag: str) -> str:
+    licenses = {source["license"] for source in sources if source["license"]}
+    data = ModelCardData(
+        base_model=[source["ref"] for source in sources if _on_hub(source["ref"])] or None,
+        library_name="transformers",
+        license=licenses.pop() if len(licenses) == 1 else None,
+        pipeline_tag=pipeline_tag,
+        tags=["merge", "searchmerge"],
+    )
+    return data.to_yaml()
+
+
+def _summary(recipe_file: Mapping[str, Any], result: Result | None) -> str:
+    recipe = recipe_file["recipe"]
+    method = recipe.get("method")
+    how = f" by `{method}`" if method else ""
+    reading = f", as {recipe['reading']} reads it" if recipe.get("reading") == "mergekit" else ""
+    said = [f"A merge of fine-tuned models{how}{reading}, made by searchmerge {recipe_file['searchmerge']}."]
+    if method in SOURCES:
+        said.append(f"Method: {SOURCES[method]}.")
+    if result:
+        said.append(
+            f"The coefficients were found on dev by the strategy `{result['strategy']}` "
+            f"in {result['evaluations']} evaluations (seed {result['seed']})."
+        )
+        said.append(headline(result))
+    return " ".join(said)
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["| | model | license | fingerprint |", "| --- | --- | --- | --- |"]
+    for name, source in sources.items():
+        ref = source["ref"]
+        model = f"[{ref}](https://huggingface.co/{ref})" if _on_hub(ref) else f"{plain(_name(ref))} (local)"
+        known = plain(source["license"] or "not known")
+        lines.append(f"| {plain(name)} | {model} | {known} | `{source['fingerprint'][:16]}` |")
+    return "\n".join(lines)
+
+
+def _heads(heads: Mapping[str, str], experts: Container[str]) -> list[str]:
+    """What is said of the experts' own heads; nothing where every task is scored by the merged one."""
+    if not any(head in experts for head in heads.values()):
+        return []
+    lines = ["| task | head | file |", "| --- | --- | --- |"]
+    for task, head in heads.items():
+        file = f"heads/{plain(task)}.safetensors" if head in experts else "in the model"
+        lines.append(f"| {plain(task)} | {plain(head)} | {file} |")
+    said = "Each task is scored by the head named here; the model carries the first one."
+    return ["## Heads", said, "\n".join(lines)]
+
+
+def _scores(result: Result | None) -> list[str]:
+    if result is None:
+        return []
+    note = (
+        "Intervals are bootstrap intervals over the examples, the best of a column is bold. The merge was "
+        "chosen on dev, which flatters it there."
+    )
+    return ["## Scores", markdown(result).rstrip(), note]
+
+
+def _on_hub(ref: str) -> bool:
+    return _HUB_ID.fullmatch(ref) is not None
+
+
+def _name(ref: str) -> str:
+    """The last part of a path, of whatever system."""
+    return re.split(r"[\\/]", ref.rstrip("\\/"))[-1]
+
+
+def _shareable(recipe_file: Mapping[str, Any]) -> dict[str, Any]:
+    def named(source: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if source is None:
+            return None
+        ref = source["ref"]
+        return {**source, "ref": ref if _on_hub(ref) else f"path/to/{_name(ref)}"}
+
+    models = recipe_file["models"]
+    experts = {name: named(source) for name, source in models["experts"].items()}
+    return {**recipe_file, "models": {**models, "base": named(models["base"]), "experts": experts}}
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    """JSON that cannot end the fence that it stands in."""
+    return json.dumps(value, indent=1, ensure_ascii=False).replace("`", "\\u0060")

@@ -1,0 +1,137 @@
+"""The knobs of a recipe as numbers in a grid, and as a heat map: groups of layers across, experts down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from searchmerge.report.figures import LIGHT, NARROW, WIDE, canvas
+from searchmerge.types import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ALL = "all layers"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One knob's values.
+
+    Args:
+        name: the knob's.
+        rows: experts; one empty name where the knob is the same for all.
+        columns: groups of tensors, in the model's order.
+        values: ``[rows][columns]``, None where the recipe says nothing.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value."""
+        return max(abs(value) for row in self.values for value in row if value is not None)
+
+    @property
+    def signed(self) -> bool:
+        """Whether a value lies below zero."""
+        return any(value < 0 for row in self.values for value in row if value is not None)
+
+    def turned(self) -> Grid:
+        """The same with groups down and experts across."""
+        return Grid(self.name, self.columns, self.rows, tuple(zip(*self.values, strict=True)))
+
+
+def knobs(recipe: Recipe, experts: Sequence[str]) -> tuple[dict[str, float | str], list[Grid]]:
+    """Take a recipe's knobs apart into those with one value, and those with a grid of them.
+
+    Args:
+        recipe: of any space; one without ``knobs`` gives nothing.
+        experts: their names, which tell ``{expert: number}`` from ``{group: number}``.
+    """
+    single: dict[str, float | str] = {}
+    grids = []
+    for name, setting in recipe.get("knobs", {}).items():
+        if not isinstance(setting, Mapping):
+            single[name] = setting
+        elif setting:
+            per_expert = set(setting) <= set(experts) or any(isinstance(v, Mapping) for v in setting.values())
+            grids.append(_grid(name, setting if per_expert else {"": setting}))
+    return single, grids
+
+
+def _grid(name: str, setting: Mapping[str, Any]) -> Grid:
+    # An expert with one number for all groups repeats it in every column that others have.
+    groups = [group for value in setting.values() if isinstance(value, Mapping) for group in value]
+    columns = tuple(dict.fromkeys(groups)) or (_ALL,)
+    values = tuple(
+        tuple(value.get(column) if isinstance(value, Mapping) else value for column in columns)
+        for value in setting.values()
+    )
+    return Grid(name, tuple(setting), columns, values)
+
+
+def draw(grid: Grid, *, width: int = WIDE) -> Figure:
+    """The heat map of a grid; on a narrow page the groups go down, so that every label can be read."""
+    shown = grid if width > NARROW else grid.turned()
+    rows, columns = [_short(row) for row in shown.rows], [_short(column) for column in shown.columns]
+    left = 8 + 6.6 * max(map(len, rows))
+    cell = min((width - left - 2) / len(columns), 110)
+    upright = 6.6 * max(map(len, columns)) > cell - 4
+    top = 8 + (6.2 * max(map(len, columns)) if upright else 14)
+    height = 26 if len(rows) <= 40 else 14
+    figure = canvas(width, top + height * len(rows) + 2)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(top + height * len(rows) + 2, 0))
+    axes.axis("off")
+    for y, row in enumerate(rows):
+        _write(axes, left - 6, top + height * (y + 0.5), row, ha="right", va="center")
+    step = ceil(13 / cell)
+    for x, column in list(enumerate(columns))[::step]:
+        place = (left + cell * (x + 0.5), top - 5)
+        _write(axes, *place, column, ha="center", va="bottom", rotation=90 if upright else 0)
+    for y, line in enumerate(shown.values):
+        for x, value in enumerate(line):
+            _cell(axes, (left + cell * x, top + height * y, cell, height), value, grid.largest)
+    return figure
+
+
+def _cell(axes: Axes, box: tuple[float, float, float, float], value: float | None, largest: float) -> None:
+    """A rectangle whose strength is the value's, with the number in it where there is room."""
+    from matplotlib.patches import Rectangle
+
+    x, y, width, height = box
+    if value is None:
+        return
+    strength = abs(value) / largest if largest else 0.0
+    colour = LIGHT["accent" if value >= 0 else "minus"]
+    gap = 0.5 if width > 6 else 0.0
+    place, size = (x + gap, y + gap), (width - 2 * gap, height - 2 * gap)
+    axes.add_patch(Rectangle(place, *size, facecolor=LIGHT["rule"], alpha=0.35, linewidth=0))
+    axes.add_patch(Rectangle(place, *size, facecolor=colour, alpha=0.92 * strength, linewidth=0))
+    if width >= 30 and height >= 12:
+        ink = LIGHT["paper" if strength > 0.75 else "ink"]
+        text = f"{value:.2f}"
+        axes.text(x + width / 2, y + height / 2, text, color=ink, fontsize=11, ha="center", va="center")
+
+
+def _write(axes: Axes, x: float, y: float, text: str, **place: Any) -> None:
+    axes.text(x, y, text, color=LIGHT["muted"], fontsize=11, parse_math=False, **place)
+
+
+def _short(name: str, most: int = 30) -> str:
+    """A name that fits: a tensor's loses its first parts, which all tensors share; others their end."""
+    short = name
+    while len(short) > most and "." in short:
+        short = short.partition(".")[2]
+    return f"…{short}" if len(name) > most >= len(short) else _cut(name, most)
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,0 +1,171 @@
+"""The loop: ask, decode, evaluate, journal, tell.
+
+Resuming is not a feature of it but the same loop: a candidate whose number stands in the journal is not
+evaluated again, its score is taken from there. So no strategy saves or loads anything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from math import inf, isfinite
+
+from searchmerge.config import Budget
+from searchmerge.journal import Journal
+from searchmerge.types import (
+    Candidate,
+    Evaluation,
+    Genotype,
+    Recipe,
+    Space,
+    Strategy,
+    Trial,
+    UserError,
+    default_genotype,
+)
+
+FAILURES_IN_A_ROW = 8
+"""Failed candidates in a row after which a run is stopped: nothing that comes will be better."""
+
+REPEATS_IN_A_ROW = 500
+"""Repeated recipes in a row after which a strategy is held to have nothing new to ask."""
+
+Evaluate = Callable[[Recipe], Evaluation]
+
+
+def search(
+    space: Space, strategy: Strategy, evaluate: Evaluate, journal: Journal, budget: Budget
+) -> Generator[Trial, None, str]:
+    """Search, one trial at a time; trial 0 is the space's default merge.
+
+    Args:
+        space: gives the recipe of a genotype.
+        strategy: a fresh one; it is led through the journal's trials before anything new is evaluated.
+        evaluate: scores a recipe; what it raises, and a score that is not finite, make a failed trial.
+        journal: the trials so far, and where new ones go.
+        budget: a repeated recipe costs nothing of it.
+
+    Yields:
+        Every trial in order, those of the journal first.
+
+    Returns:
+        Why the search ended.
+
+    Raises:
+        UserError: the journal holds another genotype than the strategy asks, or every candidate of a
+            generation failed.
+    """
+    spent = _Spent(budget)
+    memory: dict[str, Trial] = {}
+    number = 0
+    for batch, strategy_asked in _batches(space, strategy):
+        scores: list[float] = []
+        for candidate in batch:
+            if reason := spent.reason():
+                return reason
+            if number < len(journal.trials):
+                trial = _replayed(journal.trials[number], candidate.genotype, memory)
+            else:
+                trial = _tried(number, candidate.genotype, space.decode(candidate.genotype), evaluate, memory)
+                journal.append(trial)
+            if trial.repeats is None:
+                memory[_key(trial.recipe)] = trial
+            spent.take(trial)
+            scores.append(trial.score)
+            number += 1
+            yield trial
+        _refuse_all_failed(spent, len(batch), trial)
+        if strategy_asked:
+            strategy.tell(scores)
+    return "the strategy has finished"
+
+
+def _batches(space: Space, strategy: Strategy) -> Iterator[tuple[Sequence[Candidate], bool]]:
+    yield [Candidate(default_genotype(space.dims))], False
+    while batch := strategy.ask():
+        yield batch, True
+
+
+def _replayed(trial: Trial, genotype: Genotype, memory: dict[str, Trial]) -> Trial:
+    if trial.genotype != genotype:
+        raise UserError(
+            expected=f"the genotype of trial {trial.number} as the journal has it",
+            got="another one: the strategy, its library or this program has changed since",
+            cure="resume with the versions that the run was started with, or choose another --out",
+        )
+    if trial.repeats is None:
+        return trial
+    return _repeat(trial.number, genotype, memory[_key(trial.recipe)])
+
+
+def _tried(
+    number: int, genotype: Genotype, recipe: Recipe, evaluate: Evaluate, memory: dict[str, Trial]
+) -> Trial:
+    if (seen := memory.get(_key(recipe))) is not None:
+        return _repeat(number, genotype, seen)
+    start = time.perf_counter()
+    error, evaluation = None, None
+    try:
+        evaluation = evaluate(recipe)
+        if not isfinite(evaluation.score):
+            error, evaluation = f"the score is {evaluation.score}", None
+    except UserError:
+        raise  # not this candidate's fault: every other one would meet it too
+    except Exception as problem:  # whatever a candidate raises is that candidate's failure
+        error = f"{type(problem).__name__}: {problem}"
+    return Trial(number, genotype, recipe, evaluation, error, None, time.perf_counter() - start)
+
+
+def _repeat(number: int, genotype: Genotype, seen: Trial) -> Trial:
+    return Trial(number, genotype, seen.recipe, seen.evaluation, seen.error, seen.number)
+
+
+def _key(recipe: Recipe) -> str:
+    return json.dumps(recipe, sort_keys=True)
+
+
+def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:
+    if spent.failures_in_a_row >= max(FAILURES_IN_A_ROW, batch):
+        raise UserError(
+            expected="candidates that can be evaluated",
+            got=f"{spent.failures_in_a_row} failures in a row, the last one: {last.error}",
+            cure="look at the errors in journal.jsonl; `searchmerge check` may name the cause",
+        )
+
+
+class _Spent:
+    """What has been used of the budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.evaluations = 0
+        self.seconds = 0.0
+        self.since_best = 0
+        self.best = -inf
+        self.failures_in_a_row = 0
+        self.repeats_in_a_row = 0
+
+    def take(self, trial: Trial) -> None:
+        if trial.repeats is not None:
+            self.repeats_in_a_row += 1
+            return
+        self.repeats_in_a_row = 0
+        self.evaluations += 1
+        self.seconds += trial.seconds
+        self.failures_in_a_row = 0 if trial.evaluation else self.failures_in_a_row + 1
+        self.since_best = 0 if trial.score > self.best else self.since_best + 1
+        self.best = max(self.best, trial.score)
+
+    def reason(self) -> str | None:
+        """Why to stop now, or None."""
+        budget = self._budget
+        if budget.evaluations is not None and self.evaluations >= budget.evaluations:
+            return f"{budget.evaluations} evaluations are spent"
+        if budget.seconds is not None and self.seconds >= budget.seconds:
+            return f"{budget.seconds:g} seconds are spent"
+        if budget.patience is not None and self.since_best >= budget.patience:
+            return f"{budget.patience} evaluations brought nothing better"
+        if self.repeats_in_a_row >= REPEATS_IN_A_ROW:
+            return f"the last {REPEATS_IN_A_ROW} candidates were all known"
+        return None

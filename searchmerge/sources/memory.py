@@ -1,0 +1,60 @@
+"""Whether a merge fits: the memory that its sources need, and what is there."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import psutil
+import torch
+
+from searchmerge.sources.family import Sources
+from searchmerge.types import UserError
+
+_FLOAT32 = 4
+_GIB = 2**30
+
+
+def bytes_needed(sources: Sources) -> int:
+    """Bytes that a worker holds: base, task vectors, live weights, a copy of the largest tensor, and heads.
+
+    All arithmetic is in float32, whatever the storage type; without a base its place is counted as scratch.
+    """
+    first = next(iter(sources.experts.values()))
+    sizes = [math.prod(first.tensors[name].shape) for name in sources.merged]
+    own = sum(
+        math.prod(expert.tensors[tensor].shape)
+        for name, expert in sources.experts.items()
+        for tensor in sources.heads[name]
+    )
+    return _FLOAT32 * ((len(sources.experts) + 2) * sum(sizes) + max(sizes) + own)
+
+
+def memory_there(device: torch.device) -> int:
+    """Bytes that are free on a device; for the CPU no more than the container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(min(psutil.virtual_memory().available, _container_limit()))
+
+
+def check_fits(sources: Sources, device: torch.device) -> None:
+    """Refuse a merge that cannot fit.
+
+    Raises:
+        UserError: less memory is there than the sources need.
+    """
+    needed, there = bytes_needed(sources), memory_there(device)
+    if needed > there:
+        raise UserError(
+            expected=f"{needed / _GIB:.1f} GiB of free memory on {device} for {len(sources.experts)} experts",
+            got=f"{there / _GIB:.1f} GiB",
+            cure="free memory, merge fewer experts at a time, or take a larger machine",
+        )
+
+
+def _container_limit() -> float:
+    """The control group's limit in bytes: psutil sees the whole machine."""
+    try:
+        return float(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # no control groups, or "max"
+        return math.inf

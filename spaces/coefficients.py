@@ -1,0 +1,284 @@
+"""The coefficient space: one of the merge methods, its knobs fixed or searched at some granularity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from searchmerge.layout import GRANULARITIES, Granularity, Layout, Span
+from searchmerge.merging import find
+from searchmerge.merging.magnitudes import DENSITY_STEPS
+from searchmerge.merging.masks import key
+from searchmerge.merging.method import Knob, Method, Slab
+from searchmerge.types import Dim, Genotype, Recipe, UserError
+from searchmerge.workshop import Workshop
+
+Setting: TypeAlias = float | dict[str, Any]
+"""A knob's value in a recipe: a number, or a mapping of experts and groups down to numbers."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What the config says of one knob (of one expert): a number, a range, or a list of choices."""
+
+    values: tuple[float, ...]
+    searched: bool
+    discrete: bool = False
+
+    def dim(self, name: str, default: float) -> Dim:
+        if self.discrete:
+            nearest = min(range(len(self.values)), key=lambda i: abs(self.values[i] - default))
+            return Dim(name, (nearest + 0.5) / len(self.values), len(self.values))
+        low, high = self.values
+        return Dim(name, min(max((default - low) / (high - low), 0.0), 1.0))
+
+    def value(self, coordinate: float) -> float:
+        if self.discrete:
+            return self.values[min(int(coordinate * len(self.values)), len(self.values) - 1)]
+        low, high = self.values
+        return low + coordinate * (high - low)
+
+
+class CoefficientSpace:
+    """Merges of the experts by one method, with a coefficient a model, layer, block or tensor.
+
+    Args:
+        options: the config's ``space`` section: ``method``; ``reading`` (``paper`` or ``mergekit``);
+            ``granularity``, one word or a mapping from knob to word; and the method's knobs, each a number, a
+            pair ``[low, high]``, ``{choices: […]}``, or a mapping from expert to one of these.
+        experts: their names.
+        layout: places of the merged tensors; none of them is touched.
+        has_base: whether there is a base model.
+        seed: of the random masks (DARE).
+
+    Raises:
+        UserError: an unknown method, knob, expert or granularity; a bad value or range; a method that needs
+            a base, or another number of experts.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        experts: Sequence[str],
+        layout: Layout,
+        has_base: bool = True,
+        seed: int = 0,
+    ) -> None:
+        options = dict(options)
+        self._experts = tuple(experts)
+        self._reading = str(options.pop("reading", "paper"))
+        self._method = find(str(options.pop("method", "task_arithmetic")), self._reading)
+        self._seed = int(options.pop("seed", seed))
+        _fits(self._method, self._experts, has_base)
+        self._granularity = _granularity(options.pop("granularity", "model"), self._method)
+        _known(options, self._method)
+        self._axes = {
+            knob.name: _axes(knob, options.get(knob.name), self._experts) for knob in self._method.knobs
+        }
+        self.dims, self._fillers = self._lay_out(layout)
+
+    def decode(self, genotype: Genotype) -> Recipe:
+        """Put the coordinates into the knobs; densities are rounded to the steps that are looked up exactly."""
+        knobs = {name: self._fillers[name](genotype) for name in self._axes}
+        return {
+            "space": "coefficients",
+            "method": self._method.name,
+            "reading": self._reading,
+            "seed": self._seed,
+            "granularity": self._granularity,
+            "knobs": knobs,
+        }
+
+    @staticmethod
+    def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:
+        """Write the merge that the recipe describes into the live models; needs nothing but the recipe."""
+        method = find(recipe["method"], recipe["reading"])
+        for run in _runs(workshop.layout, _signature(recipe, method)):
+            values = {
+                knob.name: _at(recipe["knobs"][knob.name], knob, workshop.experts, run.groups[knob.name])
+                for knob in method.knobs
+            }
+            method.merge(_slab(run, recipe, method, workshop), values)
+        return workshop.models
+
+    def _lay_out(self, layout: Layout) -> tuple[tuple[Dim, ...], dict[str, Callable[[Genotype], Setting]]]:
+        dims: list[Dim] = []
+        fillers = {}
+        for knob in self._method.knobs:
+            groups = list(layout.groups(self._granularity[knob.name]))
+            parts: dict[str, Callable[[Genotype], Setting]] = {}
+            for expert, axis in self._axes[knob.name].items():
+                path = f"{knob.name}/{expert}" if expert else knob.name
+                parts[expert] = _filler(axis, knob, path, groups, len(self._experts), dims)
+            fillers[knob.name] = parts[""] if "" in parts else _by_expert(parts)
+        return tuple(dims), fillers
+
+
+def _filler(
+    axis: _Axis, knob: Knob, path: str, groups: list[str], experts: int, dims: list[Dim]
+) -> Callable[[Genotype], Setting]:
+    """Add the axis's coordinates to ``dims``; return what reads its setting from a genotype."""
+    if not axis.searched:
+        return lambda _: axis.values[0]
+
+    def value(coordinate: float) -> float:
+        found = axis.value(coordinate)
+        return _snapped(found) if knob.name == "density" and not axis.discrete else found
+
+    first = len(dims)
+    default = knob.default(experts)
+    if groups == ["model"]:
+        dims.append(axis.dim(path, default))
+        return lambda genotype: value(genotype[first])
+    dims.extend(axis.dim(f"{path}/{group}", default) for group in groups)
+    return lambda genotype: {group: value(genotype[first + i]) for i, group in enumerate(groups)}
+
+
+def _by_expert(parts: Mapping[str, Callable[[Genotype], Setting]]) -> Callable[[Genotype], Setting]:
+    return lambda genotype: {expert: part(genotype) for expert, part in parts.items()}
+
+
+def _snapped(density: float) -> float:
+    return max(round(density * DENSITY_STEPS), 1) / DENSITY_STEPS
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring tensors that share every coefficient, and the group of each knob that they stand in."""
+
+    spans: tuple[Span, ...]
+    groups: Mapping[str, str]
+
+    @property
+    def where(self) -> slice:
+        return slice(self.spans[0].start, self.spans[-1].stop)
+
+
+def _signature(recipe: Recipe, method: Method) -> tuple[tuple[tuple[str, Granularity], ...], bool]:
+    granularity = tuple((knob.name, recipe["granularity"][knob.name]) for knob in method.knobs)
+    return granularity, method.scope == "tensor"
+
+
+@lru_cache(maxsize=8)
+def _runs(layout: Layout, signature: tuple[tuple[tuple[str, Granularity], ...], bool]) -> tuple[_Run, ...]:
+    granularity, by_tensor = signature
+    runs: list[_Run] = []
+    for span in layout.spans:
+        groups = {knob: span.group(word) for knob, word in granularity}
+        if runs and runs[-1].groups == groups and not by_tensor:
+            runs[-1] = _Run((*runs[-1].spans, span), groups)
+        else:
+            runs.append(_Run((span,), groups))
+    return tuple(runs)
+
+
+def _slab(run: _Run, recipe: Recipe, method: Method, workshop: Workshop) -> Slab:
+    where = run.where
+    trimmed = where
+    if method.scope == "run" and "density" in run.groups:
+        trimmed = workshop.layout.groups(recipe["granularity"]["density"])[run.groups["density"]]
+    return Slab(
+        base=None if workshop.base is None else workshop.base[where],
+        deltas=workshop.deltas[:, where],
+        out=workshop.live[where],
+        cutoff=lambda expert, density: workshop.magnitudes.cutoff(expert, trimmed, density),
+        keys=[key(recipe["seed"], expert, run.spans[0].name) for expert in workshop.experts],
+        memo=workshop.memo(method.name, where),
+    )
+
+
+def _at(setting: Setting, knob: Knob, experts: Sequence[str], group: str) -> float | list[float]:
+    if not knob.per_expert:
+        return _in_group(setting, group)
+    if isinstance(setting, dict):
+        return [_in_group(setting[expert], group) for expert in experts]
+    return [setting] * len(experts)
+
+
+def _in_group(setting: Setting, group: str) -> float:
+    return float(setting[group] if isinstance(setting, dict) else setting)
+
+
+def _fits(method: Method, experts: Sequence[str], has_base: bool) -> None:
+    least, most = method.experts
+    if len(experts) < least or (most is not None and len(experts) > most):
+        wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        raise UserError(
+            expected=f"{wanted} experts for {method.name}",
+            got=f"{len(experts)}: {', '.join(experts)}",
+            cure="change models.experts or space.method",
+        )
+    if method.needs_base and not has_base:
+        raise UserError(
+            expected=f"a base model: {method.name} is defined by differences from it",
+            got="no models.base",
+            cure="name the model that all experts were fine-tuned from, or take method linear or slerp",
+        )
+
+
+def _granularity(option: Any, method: Method) -> dict[str, Granularity]:
+    words = dict(option) if isinstance(option, Mapping) else {knob.name: option for knob in method.knobs}
+    _known(words, method)
+    for word in words.values():
+        if word not in GRANULARITIES:
+            raise UserError(
+                expected=f"a granularity: {', '.join(GRANULARITIES)}",
+                got=repr(word),
+                cure="correct space.granularity",
+            )
+    return {knob.name: words.get(knob.name, "model") for knob in method.knobs}
+
+
+def _known(options: Mapping[str, Any], method: Method) -> None:
+    valid = [knob.name for knob in method.knobs]
+    for name in options:
+        if name not in valid:
+            raise UserError(
+                expected=f"a knob of {method.name}: {', '.join(valid)} (or method, reading, granularity, seed)",
+                got=f"unknown key space.{name}",
+                cure="correct or remove that key",
+            )
+
+
+def _axes(knob: Knob, option: Any, experts: Sequence[str]) -> dict[str, _Axis]:
+    """The axis of each expert; under the empty name where the knob is one number for all of them."""
+    default = knob.default(len(experts))
+    if not knob.per_expert:
+        return {"": _axis(knob, default if option is None else option, f"space.{knob.name}")}
+    if isinstance(option, Mapping) and set(option) != {"choices"}:
+        for name in option:
+            if name not in experts:
+                raise UserError(
+                    expected=f"an expert: {', '.join(experts)}",
+                    got=f"space.{knob.name}.{name}",
+                    cure="correct the name, or add it to models.experts",
+                )
+        return {name: _axis(knob, option.get(name, default), f"space.{knob.name}.{name}") for name in experts}
+    axis = _axis(knob, default if option is None else option, f"space.{knob.name}")
+    return dict.fromkeys(experts, axis) if axis.searched else {"": axis}
+
+
+def _axis(knob: Knob, option: Any, where: str) -> _Axis:
+    if isinstance(option, Mapping) and set(option) == {"choices"}:
+        values, searched, discrete = option["choices"], True, True
+    elif isinstance(option, list | tuple):
+        values, searched, discrete = option, True, False
+    else:
+        values, searched, discrete = [option], False, False
+    numbers = isinstance(values, list | tuple) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
+    legal = numbers and len(values) > 0 and all(knob.low <= value <= knob.high for value in values)
+    if not legal or (searched and not discrete and (len(values) != 2 or values[0] >= values[1])):
+        raise UserError(
+            expected=f"{where}: a number, a pair [low, high] with low < high, or choices, "
+            f"all from {knob.low:g} to {knob.high:g}",
+            got=repr(option),
+            cure=f"correct {where}",
+        )
+    return _Axis(tuple(float(value) for value in values), searched, discrete)

@@ -1,0 +1,1 @@
+"""Search strategies, one a file; they know only `searchmerge.types`."""

@@ -1,0 +1,100 @@
+"""The covariance matrix adaptation evolution strategy of pycma."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from searchmerge.strategies._isolation import PrivateGlobals
+from searchmerge.strategies._options import flag, real, whole
+from searchmerge.types import Candidate, Dim, default_genotype
+
+
+class CMAES:
+    """pycma's CMA-ES in the unit cube, started at the default merge, a generation at a time.
+
+    N. Hansen, A. Ostermeier: Completely Derandomized Self-Adaptation in Evolution Strategies. Evolutionary
+    Computation 9(2), 2001. When pycma's own criteria say that a run has come to its end, another starts at
+    a random point with twice the population: A. Auger, N. Hansen: A Restart CMA Evolution Strategy With
+    Increasing Population Size. CEC 2005.
+
+    Args:
+        dims: the coordinates; one with choices stays a real number, the space bins it.
+        seed: of the strategy's own generator.
+        budget: not used.
+        sigma0: first standard deviation of a coordinate, as a part of its range.
+        population: points a generation; left out: pycma's ``4 + 3 ln n``.
+        diagonal: adapt the variances alone, which learns faster where the dimensions are many (R. Ros,
+            N. Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity. PPSN 2008).
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[Dim],
+        *,
+        seed: int,
+        budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
+        sigma0: float = 0.2,
+        population: int | None = None,
+        diagonal: bool = False,
+    ) -> None:
+        self._sigma0 = real("sigma0", sigma0, low=1e-6, high=1)
+        self._diagonal = flag("diagonal", diagonal)
+        size = None if population is None else whole("population", population, least=2)
+        self._rng = np.random.default_rng(seed)
+        # pycma draws its points from the generator it is given, but an index for a check of its own from
+        # numpy's global one.
+        self._globals = PrivateGlobals(seed)
+        self._run = self._start(default_genotype(dims), size)
+        self._points: list[npt.NDArray[np.float64]] = []
+
+    def ask(self) -> Sequence[Candidate]:
+        """Give the next generation."""
+        if self._run.stop():
+            self._run = self._start(self._rng.random(self._run.N), 2 * self._run.popsize)
+        with self._globals:
+            self._points = self._run.ask()
+        return [Candidate(tuple(np.clip(point, 0, 1).tolist())) for point in self._points]
+
+    def tell(self, scores: Sequence[float]) -> None:
+        """Adapt to the scores of the generation.
+
+        Raises:
+            ValueError: not one score a point.
+        """
+        if len(scores) != len(self._points):
+            raise ValueError(f"{len(self._points)} candidates were asked, {len(scores)} scores told")
+        with self._globals:
+            self._run.tell(self._points, _losses(scores))
+
+    def _start(self, mean: Sequence[float] | npt.NDArray[np.float64], population: int | None) -> Any:
+        import cma  # here, because the import is slow
+
+        options = {
+            "bounds": [0, 1],
+            "seed": np.nan,  # pycma's way to say: leave the global generator alone
+            "randn": lambda *shape: self._rng.standard_normal(shape),
+            "CMA_diagonal": self._diagonal,
+            "verbose": -9,
+            "verb_log": 0,
+        }
+        if population is not None:
+            options["popsize"] = population
+        with self._globals:
+            return cma.CMAEvolutionStrategy(np.asarray(mean), self._sigma0, options)
+
+
+def _losses(scores: Sequence[float]) -> list[float]:
+    """Turn scores into losses; a failure loses to every other point of its generation.
+
+    The ranks are all that CMA-ES learns from, so how much it loses by does not matter.
+    """
+    finite = [score for score in scores if np.isfinite(score)]
+    failed = min(finite, default=0.0) - 1
+    return [-(score if np.isfinite(score) else failed) for score in scores]

@@ -1,0 +1,76 @@
+"""A process that forks runs of a config and kills them with SIGKILL; started by test_kill.py.
+
+The rooms are imported once, before the forks, so that a run starts at once; the runs are real processes.
+
+    python killed.py CONFIG STRATEGY OUT SEED
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from searchmerge import optimize  # noqa: F401  (imported before the forks)
+from searchmerge.cli import main
+
+KILLS = 3
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Run ``work`` in a child; return the child's number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except SystemExit as end:
+            os._exit(int(end.code or 0))
+        os._exit(0)
+    return child
+
+
+def run(config: str, strategy: str, out: Path, *, resume: bool) -> None:
+    """What the user types."""
+    sys.argv = ["searchmerge", "optimize", config, "--strategy", strategy, "--out", str(out)]
+    sys.argv += ["--resume"] if resume else []
+    main()
+
+
+def lines(path: Path) -> int:
+    """Whole lines of a journal that may not be there yet."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def undisturbed(config: str, strategy: str, out: Path, *, resume: bool = False) -> None:
+    """A run to its end."""
+    _, status = os.waitpid(forked(lambda: run(config, strategy, out, resume=resume)), 0)
+    if status:
+        sys.exit(f"the run ended with status {status}")
+
+
+def killed(config: str, strategy: str, out: Path, at: int, delay: float) -> None:
+    """A run that is killed ``delay`` seconds after its journal has ``at`` lines."""
+    child = forked(lambda: run(config, strategy, out, resume=out.exists()))
+    journal = out / "journal.jsonl"
+    while lines(journal) < at and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.0005)
+    time.sleep(delay)
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ChildProcessError, ProcessLookupError):
+        sys.exit("the run ended before it was killed")
+
+
+if __name__ == "__main__":
+    config, strategy, folder, seed = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    undisturbed(config, strategy, folder / "undisturbed")
+    rng = random.Random(seed)
+    total = lines(folder / "undisturbed" / "journal.jsonl")
+    for at in sorted(rng.sample(range(1, total - 2), KILLS)):
+        killed(config, strategy, folder / "killed", at, rng.uniform(0, 0.02))
+    undisturbed(config, strategy, folder / "killed", resume=True)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from searchmerge.config import load
+from searchmerge.types import UserError
+
+VALID: dict[str, Any] = {
+    "models": {"base": "hub/base", "experts": {"a": "hub/a", "b": "hub/b"}},
+    "space": {"kind": "coefficients", "method": "linear", "weight": [0, 1]},
+    "objective": {"tasks": [{"name": "t", "dev": "dev.jsonl"}]},
+}
+
+
+def written(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
+    config = load(written(tmp_path, VALID))
+    assert config.budget.evaluations == 200
+    assert config.strategy.kind == "de"
+    assert config.space.options == {"method": "linear", "weight": [0, 1]}
+
+
+def test_paths_are_taken_from_the_configs_folder_and_hub_ids_left(tmp_path: Path) -> None:
+    (tmp_path / "expert").mkdir()
+    content = {**VALID, "models": {"base": "./nowhere", "experts": {"a": "expert", "b": "hub/b"}}}
+    config = load(written(tmp_path, content))
+    assert config.models.experts == {"a": str(tmp_path / "expert"), "b": "hub/b"}
+    assert config.models.base == str(tmp_path / "nowhere")
+    assert config.objective.tasks[0].dev.path == str(tmp_path / "dev.jsonl")
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, VALID)
+    config = load(
+        path, ["seed=7", "strategy.kind=cmaes", "space.weight=[0, 2]", "objective.tasks.0.weight=3"]
+    )
+    assert (config.seed, config.strategy.kind) == (7, "cmaes")
+    assert config.space.options["weight"] == [0, 2]
+    assert config.objective.tasks[0].weight == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**VALID, "modles": {}}, "unknown key modles"),
+        ({**VALID, "models": {**VALID["models"], "bse": "x"}}, "one of the keys allow_pickle, base, experts"),
+        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": "d", "sped": 1}]}}, "dev, head, kind, label"),
+        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": {"path": "d", "x": 1}}]}}, "dataset, limit"),
+        ({**VALID, "objective": {"tasks": [{"name": "t"}]}}, "objective.tasks.0.dev"),
+        ({**VALID, "objective": {"tasks": []}}, "objective.tasks"),
+        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": "d"}] * 2}}, "a name of its own"),
+        ({**VALID, "budget": {"evaluations": 0}}, "budget.evaluations"),
+        ({**VALID, "budget": {}}, "at least one of evaluations, seconds, patience"),
+        ({**VALID, "seed": -1}, "seed"),
+        ({**VALID, "models": {"experts": {}}}, "models.experts"),
+        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": {"dataset": "d"}}]}}, "needs its split"),
+        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": {}}]}}, "either path"),
+        ({k: v for k, v in VALID.items() if k != "space"}, "space in the config"),
+        ("a: [", "YAML"),
+        ("- a\n- b\n", "a mapping of sections"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_is_valid(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(written(tmp_path, content))
+    assert message in str(caught.value)
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "seed.deeper.still=3"])
+def test_a_bad_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UserError):
+        load(written(tmp_path, {**VALID, "seed": 0}), [override])
+
+
+def test_no_such_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        load(tmp_path / "none.yaml")
