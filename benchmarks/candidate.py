@@ -3,7 +3,7 @@
 The floor is one `torch.addmv` pass: every source read once, the merge written once. All in one process, turn
 by turn; the median of each. mergekit's merge of the same runs in an environment of its own (--mergekit).
 
-    python benchmarks/candidate.py [--threads 2] [--mergekit]
+    python -m benchmarks.candidate [--threads 2] [--mergekit]
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import BertConfig, BertModel
+
 from searchmerge.config import Models
 from searchmerge.sources import Sources
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.workshop import Workshop
-from transformers import BertConfig, BertModel
 
 EXPERTS = ("a", "b", "c", "d")
 ROUNDS = 7
@@ -45,7 +46,7 @@ def main() -> None:
         write_family(Path(folder))
         figures = measured(Path(folder))
         if arguments.mergekit:
-            from mergekit_parity import timed_ties
+            from benchmarks.mergekit_parity import timed_ties
 
             figures["mergekit_seconds"] = timed_ties(Path(folder), EXPERTS, arguments.threads)
             figures["mergekit_speedup_ratio"] = figures["mergekit_seconds"] / figures["ties_seconds"]
@@ -125,7 +126,7 @@ def candidate(workshop: Workshop, rng: np.random.Generator, options: dict[str, A
 
 
 def take_turns(work: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each, measured in turn so that a slow moment hits all alike; the first round warms up."""
+    """Median seconds of each, in turn so that a slow moment hits all alike; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(ROUNDS + 1):
         for name, run in work.items():
@@ -144,7 +145,7 @@ class Peak:
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Watch the process's own memory; mapped checkpoint files are the page cache's, and given back on demand."""
+    """Watch the process's own memory; mapped checkpoint files are page cache, given back on demand."""
     peak, done, before = Peak(), threading.Event(), _anonymous()
 
     def watch() -> None:

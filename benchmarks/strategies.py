@@ -1,9 +1,9 @@
-"""Every strategy on the demo's config with one budget: dev and test of the winners over seeds, as the README has it.
+"""Every strategy on the demo's config with one budget: dev and test of the winners over seeds.
 
-    python benchmarks/strategies.py searchmerge-demo/tasks.yaml --out runs/strategies \
+    python -m benchmarks.strategies searchmerge-demo/tasks.yaml --out runs/strategies \
         [--strategies de,cmaes,tpe,nevergrad,grid,random] [--seeds 3] [--budget 120]
 
-All runs share one workshop. A run that is there is gone on with, so the command may be stopped and given again.
+All runs share one workshop. A run that is there is gone on with, so the command may be stopped and repeated.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+
 from searchmerge.baselines import baselines
 from searchmerge.bench import Bench
 from searchmerge.config import Part, load
@@ -81,14 +82,9 @@ def report(rows: list[dict[str, Any]]) -> None:
             print(f"| {row['name']} | {row['dev']:.3f} | {row['test']['score']:.3f} | |")
     for name in dict.fromkeys(row["name"] for row in rows if "seed" in row):
         runs = [row for row in rows if row["name"] == name and "seed" in row]
-        dev, test, gain = (
-            mean_and_half_width([value(row) for row in runs])
-            for value in (
-                lambda row: row["dev"],
-                lambda row: row["test"]["score"],
-                lambda row: row["gain"]["mean"],
-            )
-        )
+        dev = mean_and_half_width([row["dev"] for row in runs])
+        test = mean_and_half_width([row["test"]["score"] for row in runs])
+        gain = mean_and_half_width([row["gain"]["mean"] for row in runs])
         print(f"| `{name}` | {_said(dev)} | {_said(test)} | {_said(gain, sign='+')} |")
         figures |= {f"{name}_dev": dev[0], f"{name}_test": test[0], f"{name}_gain": gain[0]}
         figures[f"{name}_gain_half_width"] = gain[1]

@@ -67,7 +67,7 @@ def seconds_per_evaluation(bench: Bench) -> float:
     """
     layout, objective = bench.layout, bench.objective("dev")
     embeddings = layout.groups("layer").get("embeddings", slice(0, 0))
-    dense = layout.size - (embeddings.stop - embeddings.start)
+    dense: int = layout.size - (embeddings.stop - embeddings.start)
     dtype = resolve(bench.config.objective.precision, bench.device)
     tokens = sum(batch["input_ids"].numel() for task in objective.tasks for batch in task.batches.batches)
     operations = 2.0 * dense * tokens

@@ -70,7 +70,7 @@ def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
         result["best"] = {"trial": best.number, "dev": standing(dev, best.evaluation), "test": None}
     if bench.has_test:
         recipes = {name: recipe for name, recipe, _ in found}
-        _judge_on_test(bench, best and best.recipe, recipes, result)
+        _judge_on_test(bench, best.recipe if best else None, recipes, result)
     return result
 
 

@@ -29,7 +29,7 @@ Outcomes: TypeAlias = npt.NDArray[Any]
 """What the model did on each example of a task, shape ``[examples]``: the predicted label's number."""
 
 MERGED = "merged"
-"""Name of the live model whose head is merged too; the others are named by the expert whose head they have."""
+"""Name of the live model whose head is merged too; others go by the expert whose head they have."""
 
 
 class UserError(Exception):

@@ -83,7 +83,7 @@ class CoefficientSpace:
         self.dims, self._fillers = self._lay_out(layout)
 
     def decode(self, genotype: Genotype) -> Recipe:
-        """Put the coordinates into the knobs; densities are rounded to the steps that are looked up exactly."""
+        """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""
         knobs = {name: self._fillers[name](genotype) for name in self._axes}
         return {
             "space": "coefficients",
@@ -239,7 +239,7 @@ def _known(options: Mapping[str, Any], method: Method) -> None:
     for name in options:
         if name not in valid:
             raise UserError(
-                expected=f"a knob of {method.name}: {', '.join(valid)} (or method, reading, granularity, seed)",
+                expected=f"a knob of {method.name}: {', '.join(valid)} (or method, reading, granularity)",
                 got=f"unknown key space.{name}",
                 cure="correct or remove that key",
             )

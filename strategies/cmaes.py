@@ -40,7 +40,7 @@ class CMAES:
         *,
         seed: int,
         budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
-        sigma0: float = 0.2,
+        sigma0: float = 0.1,
         population: int | None = None,
         diagonal: bool = False,
     ) -> None:
@@ -56,7 +56,7 @@ class CMAES:
 
     def ask(self) -> Sequence[Candidate]:
         """Give the next generation."""
-        if self._run.stop():
+        if self._points and self._run.stop():
             self._run = self._start(self._rng.random(self._run.N), 2 * self._run.popsize)
         with self._globals:
             self._points = self._run.ask()

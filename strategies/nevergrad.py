@@ -46,7 +46,7 @@ class Nevergrad:
     """
 
     def __init__(
-        self, dims: Sequence[Dim], *, seed: int, budget: int | None = None, optimizer: str = "TwoPointsDE"
+        self, dims: Sequence[Dim], *, seed: int, budget: int | None = None, optimizer: str = "DiscreteOnePlusOne"
     ) -> None:
         with PrivateGlobals(0):  # some of the registry's settings are drawn at import
             from nevergrad import optimizers  # here, because the import is slow
@@ -125,7 +125,7 @@ def _rehearse(dims: Sequence[Dim], seed: int, budget: int | None, name: str) -> 
         raise UserError(
             expected=f"a Nevergrad optimizer that runs on {len(dims)} dimensions with what is installed here",
             got=f"{name}, which stopped with {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            cure="set strategy.optimizer to another, such as TwoPointsDE, CMA or OnePlusOne",
+            cure="set strategy.optimizer to another, such as DiscreteOnePlusOne, CMA or TwoPointsDE",
         ) from error
 
 

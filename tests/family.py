@@ -1,4 +1,4 @@
-"""A tiny family on disk: a base, experts fine-tuned from it (by noise), texts, and a config that joins them."""
+"""A tiny family on disk: a base, experts that differ from it by noise, texts, and a config that joins them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 import yaml
+
 from tests.fixtures import WORDS, tiny_bert, tiny_tokenizer
 
 LABELS = {"animals": ("cat", "dog"), "colours": ("red", "green", "blue")}
 
 
 def tiny_family(folder: Path, *, heads: bool = True, seed: int = 0) -> Path:
-    """Write ``base``, ``experts/NAME``, ``data/NAME.{dev,test}.jsonl`` and ``config.yaml``; return the latter.
+    """Write ``base``, ``experts/NAME``, ``data/NAME.SPLIT.jsonl`` and ``config.yaml``; return that path.
 
     Args:
         folder: an empty folder.

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
 from searchmerge.cli import main
 from tests.family import rewrite, tiny_family
 from tests.fixtures import tiny_bert
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -269,7 +269,10 @@ def changed(name: str, **values: Any) -> Callable[[Path], None]:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no such expert": (changed("models", experts={"animals": "./nowhere"}), "nowhere"),
+    "no such expert": (
+        changed("models", experts={"animals": "./nowhere", "colours": "experts/colours"}),
+        "nowhere",
+    ),
     "no such base": (changed("models", base="./nowhere"), "nowhere"),
     "truncated safetensors": (truncated, "model.safetensors"),
     "corrupt safetensors": (corrupt, "model.safetensors"),
@@ -366,7 +369,7 @@ def test_a_recipe_whose_source_has_changed_is_refused(run: Run, config: Path, tm
     assert "fingerprint" in errors
 
 
-def test_a_file_that_is_no_recipe_is_refused(run: Run, config: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_recipe_is_refused(run: Run, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text('{"loss": 1}')
     assert run("merge", wrong, "--out", tmp_path / "again")[0] == 2

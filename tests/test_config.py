@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from searchmerge.config import load
 from searchmerge.types import UserError
 

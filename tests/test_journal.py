@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from searchmerge.journal import Journal, from_line, pack, read, to_line, unpack
 from searchmerge.types import Evaluation, Trial, UserError
 
@@ -93,7 +94,7 @@ def test_a_disk_that_is_full_leaves_a_whole_journal() -> None:
     journal = Journal.__new__(Journal)
     journal.path, journal.trials = full, []
     with full.open("r+b", buffering=0) as file:
-        journal._file = file  # type: ignore[assignment]
+        journal._file = file
         file.truncate = lambda *_: 0  # type: ignore[method-assign]
         with pytest.raises(UserError, match="No space left"):
             journal.append(trial(0))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from searchmerge.plugins import available
 from tests.family import rewrite, tiny_family
 

@@ -5,7 +5,6 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searchmerge.layout import GRANULARITIES, Layout
 from transformers import (
     BertConfig,
     BertModel,
@@ -18,6 +17,8 @@ from transformers import (
     T5Config,
     T5Model,
 )
+
+from searchmerge.layout import GRANULARITIES, Layout
 
 MODELS = {
     "bert": BertModel(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from searchmerge.config import Budget
 from searchmerge.journal import Journal
 from searchmerge.search import FAILURES_IN_A_ROW, REPEATS_IN_A_ROW, search

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, BertModel
+
 from searchmerge.bench import Bench
 from searchmerge.config import load
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import Recipe, UserError
 from tests.family import rewrite, tiny_family
-from torch import Tensor
-from transformers import AutoModelForSequenceClassification, BertModel
 
 
 @pytest.fixture(scope="module")

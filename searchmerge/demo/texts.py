@@ -139,7 +139,7 @@ def clean(examples: Iterable[Example], words: int) -> list[Example]:
     """
     kept: dict[str, Example] = {}
     for example in sorted(examples, key=lambda example: not example.held_out):
-        text = " ".join(example.text.split()[:words])
+        text = " ".join(example.text.split(maxsplit=words)[:words])
         if text:
             kept.setdefault(text.lower(), Example(text, example.label, example.group, example.held_out))
     return list(kept.values())
@@ -156,7 +156,8 @@ def split(
     groups: dict[str, list[Example]] = {}
     for example in examples:
         groups.setdefault(example.group, []).append(example)
-    shuffled = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    whole = list(groups.values())
+    shuffled = [whole[i] for i in rng.permutation(len(whole))]
     official = any(example.held_out for example in examples)
     drawn: dict[Split, list[Example]] = {"test": [], "dev": [], "train": []}
     for group in shuffled:

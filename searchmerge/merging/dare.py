@@ -54,7 +54,7 @@ def _l1_norms(slab: Slab, sparsify: consensus.Sparsify) -> list[float]:
     for part in chunks(slab):
         rows = room[:, : part.stop - part.start]
         sparsify(part, rows)
-        norms += rows.abs_().sum(dim=1)
+        norms += rows.abs_().sum(dim=1)  # float32 within a chunk, float64 over the chunks
     return norms.tolist()
 
 

@@ -68,7 +68,7 @@ class Magnitudes:
     def _largest(self, expert: int, scope: slice, counts: Sequence[int]) -> npt.NDArray[np.float32]:
         """The least of the ``count`` largest magnitudes, for each count."""
         magnitudes = self._deltas[expert, scope].abs()
-        ranks = magnitudes.numel() - np.asarray(counts)
+        ranks = magnitudes.numel() - np.asarray(counts, dtype=np.int64)
         if magnitudes.is_cuda:
             picked = magnitudes.sort().values[torch.from_numpy(ranks).to(magnitudes.device)]
             return np.asarray(picked.cpu(), dtype=np.float32)
@@ -77,4 +77,4 @@ class Magnitudes:
             array.partition(ranks[0])
         else:
             array.sort()  # numpy sorts float32 several times faster than torch
-        return array[ranks]
+        return array.take(ranks)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from searchmerge.merging.method import Slab
 
-CPU_CHUNK = 2**17
+CPU_CHUNK = 2**18
 """Parameters a chunk: the rows of a handful of experts fit the cache, and a call's overhead is small."""
 
 CUDA_CHUNK = 2**22

@@ -14,8 +14,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from searchmerge.report import figures, heatmap
 from searchmerge.files import write_text
+from searchmerge.report import figures, heatmap
 from searchmerge.report.heatmap import Grid
 from searchmerge.report.run import Run, read
 from searchmerge.report.table import duration, headline, interval, number, tabulate

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from searchmerge.sources.architecture import Architecture, empty_model
 from searchmerge.sources.hub import folder_of
-from searchmerge.types import UserError
 from searchmerge.sources.weights import TensorInfo, WeightFile, open_weights
+from searchmerge.types import UserError
 
 _PIECES, _PIECE = 4, 1 << 14
 """A fingerprint takes so many pieces of so many bytes from each tensor: megabytes of a model of gigabytes."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from searchmerge.config import Models
 from searchmerge.sources import kinship, vocabulary
 from searchmerge.sources.census import Census, differing_settings, sources_of
 from searchmerge.sources.checkpoint import Checkpoint
-from searchmerge.config import Models
 from searchmerge.types import UserError
 
 _MEANING = ("model_type", "vocab_size", "num_attention_heads", "num_key_value_heads", "hidden_act")

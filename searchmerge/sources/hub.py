@@ -8,8 +8,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from searchmerge.types import UserError
 from searchmerge.sources.weights import weight_files
+from searchmerge.types import UserError
 
 _PATTERNS = ("*.json", "*.txt", "*.model", "*.jinja", "README.md", "*.safetensors")
 # Copies of the weights in other layouts, which many repositories hold beside the one that transformers reads.

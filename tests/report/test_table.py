@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from searchmerge.report.table import duration, headline, markdown, plain, show, show_standing, tabulate, terminal
+from searchmerge.report.table import (
+    duration,
+    headline,
+    markdown,
+    plain,
+    show,
+    show_standing,
+    tabulate,
+    terminal,
+)
 from tests.report.runs import EXPERTS, result
 
 

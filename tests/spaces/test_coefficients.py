@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from searchmerge.layout import Layout
 from searchmerge.merging.magnitudes import DENSITY_STEPS
 from searchmerge.spaces.coefficients import CoefficientSpace
@@ -41,12 +42,18 @@ def test_a_range_gives_one_coordinate_an_expert_and_group() -> None:
     searched = space(method="task_arithmetic", granularity="layer", weight=[0, 1.5])
     assert [dim.name for dim in searched.dims] == [f"weight/{e}/{g}" for e in EXPERTS for g in LAYERS]
     recipe = searched.decode(tuple(i / 12 for i in range(12)))
-    assert recipe["knobs"]["weight"]["b"] == pytest.approx({g: 1.5 * (4 + i) / 12 for i, g in enumerate(LAYERS)})
+    assert recipe["knobs"]["weight"]["b"] == pytest.approx(
+        {g: 1.5 * (4 + i) / 12 for i, g in enumerate(LAYERS)}
+    )
 
 
 def test_every_knob_has_its_own_granularity() -> None:
     searched = space(
-        method="ties", granularity={"weight": "layer"}, weight=[0, 1], density=[0.1, 1], **{"lambda": [0.5, 1.5]}
+        method="ties",
+        granularity={"weight": "layer"},
+        weight=[0, 1],
+        density=[0.1, 1],
+        **{"lambda": [0.5, 1.5]},
     )
     names = [dim.name for dim in searched.dims]
     assert names[-4:] == ["density/a", "density/b", "density/c", "lambda"]

@@ -1,0 +1,193 @@
+"""Checks that every strategy passes, for the tests of those who write one.
+
+Each check takes ``make``, the strategy's class or anything called like it, and raises ``AssertionError`` with
+the reason where the strategy does not keep the contract of :class:`searchmerge.types.Strategy`::
+
+    @pytest.mark.parametrize("check", STRATEGY_CHECKS)
+    def test_my_strategy(check):
+        check(MyStrategy)
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from searchmerge.types import Dim, Genotype, Strategy
+
+Make: TypeAlias = Callable[..., Strategy]
+Objective: TypeAlias = Callable[[Genotype], float]
+
+SPACES: dict[str, tuple[Dim, ...]] = {
+    "one real": (Dim("a", 0.0),),
+    "32 reals": tuple(Dim(f"x{i:02}", i / 31) for i in range(32)),
+    "one choice": (Dim("a", 1.0, choices=3),),
+    "choices": (Dim("b", 0.5, choices=2), Dim("a", 0.0, choices=3), Dim("c", 0.9, choices=5)),
+    "mixed": (Dim("b", 1.0), Dim("a", 0.1, choices=4), Dim("c", 0.3), Dim("d", 0.7, choices=2)),
+}
+"""The spaces that strategies are tried on; the defaults include both ends of the range."""
+
+
+def drive(strategy: Strategy, objective: Objective, evaluations: int) -> list[Genotype]:
+    """Run a strategy as the search does, and give what it asked for.
+
+    Args:
+        strategy: a fresh one.
+        objective: the score of a genotype.
+        evaluations: ends the run after that many, the last batch untold if it is cut short.
+    """
+    asked: list[Genotype] = []
+    while len(asked) < evaluations:
+        batch = [candidate.genotype for candidate in strategy.ask()]
+        if not batch:
+            break
+        asked += batch
+        if len(asked) <= evaluations:
+            strategy.tell([objective(genotype) for genotype in batch])
+    return asked[:evaluations]
+
+
+def sphere(genotype: Genotype) -> float:
+    """Give minus the squared distance from a point that is no space's default."""
+    return -sum((x - 0.62) ** 2 for x in genotype)
+
+
+def check_points(make: Make) -> None:
+    """Genotypes are points of the unit cube, plain floats that survive JSON exactly."""
+    for name, dims in SPACES.items():
+        for genotype in drive(make(dims, seed=3, budget=40), sphere, 40):
+            assert isinstance(genotype, tuple), f"{name}: {genotype!r} is no tuple"
+            assert len(genotype) == len(dims), f"{name}: {len(genotype)} coordinates of {len(dims)}"
+            assert all(type(x) is float for x in genotype), f"{name}: not all plain floats in {genotype}"
+            assert all(0 <= x <= 1 for x in genotype), f"{name}: {genotype} lies outside the unit cube"
+            assert tuple(json.loads(json.dumps(genotype))) == genotype, f"{name}: JSON changes {genotype}"
+
+
+def check_repeats(make: Make) -> None:
+    """The seed and the scores decide the candidates, whatever others do to the global generators."""
+
+    def disturbing(genotype: Genotype) -> float:
+        for seed in (None, len(genotype)):
+            if seed is not None:
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002
+                torch.manual_seed(seed)
+            random.random(), np.random.random(), torch.rand(1)  # noqa: NPY002
+        return sphere(genotype)
+
+    for name in ("32 reals", "mixed"):
+        calm = drive(make(SPACES[name], seed=5, budget=60), sphere, 60)
+        disturbed = drive(make(SPACES[name], seed=5, budget=60), disturbing, 60)
+        assert calm == disturbed, f"{name}: the candidates depend on the global generators"
+
+
+def check_seeds(make: Make) -> None:
+    """Another seed asks for other candidates, or for the same in another order."""
+    first, second = (drive(make(SPACES["mixed"], seed=seed, budget=30), sphere, 30) for seed in (0, 1))
+    assert first != second, "seeds 0 and 1 ask for the same candidates in the same order"
+
+
+def check_global_generators(make: Make) -> None:
+    """The strategy leaves numpy's, Python's and torch's global generators as they were."""
+    for name, dims in SPACES.items():
+        before = _global_states()
+        drive(make(dims, seed=7, budget=30), sphere, 30)
+        assert _global_states() == before, f"{name}: a global generator has been used or seeded"
+
+
+def check_failures(make: Make) -> None:
+    """Minus infinity is taken: now and then, for whole batches after others, and from the start."""
+    dims = SPACES["mixed"]
+    patterns: dict[str, Callable[[int], bool]] = {
+        "every third fails": lambda number: number % 3 == 0,
+        "all fail after 40": lambda number: number >= 40,
+        "all fail": lambda _: True,
+    }
+    for name, fails in patterns.items():
+        numbers = iter(range(1000))
+        asked = drive(
+            make(dims, seed=2, budget=80), lambda g: -np.inf if fails(next(numbers)) else sphere(g), 80
+        )
+        assert all(0 <= x <= 1 for genotype in asked for x in genotype), f"{name}: outside the unit cube"
+
+
+def check_score_count(make: Make) -> None:
+    """A wrong number of scores is a ``ValueError``."""
+    for extra in (-1, 1):
+        strategy = make(SPACES["mixed"], seed=0, budget=30)
+        scores = [0.0] * (len(strategy.ask()) + extra)
+        try:
+            strategy.tell(scores)
+        except ValueError:
+            continue
+        raise AssertionError(f"{len(scores)} scores were taken where {len(scores) - extra} were due")
+
+
+def check_plateaus(make: Make) -> None:
+    """A landscape without any gain is searched for 300 evaluations, or until the strategy finishes."""
+    worse = iter(range(1000))
+    landscapes: dict[str, Objective] = {"constant": lambda _: 0.5, "ever worse": lambda _: -next(worse)}
+    for name, objective in landscapes.items():
+        strategy = make(SPACES["mixed"], seed=4, budget=300)
+        asked = drive(strategy, objective, 300)
+        assert len(asked) == 300 or not strategy.ask(), f"{name}: stopped after {len(asked)} evaluations"
+
+
+def check_finish(make: Make) -> None:
+    """An empty ask, if there is one, stays empty, and takes the empty list of scores."""
+    strategy = make(SPACES["choices"], seed=0, budget=200)
+    if len(drive(strategy, sphere, 200)) < 200:
+        strategy.tell([])
+        assert not strategy.ask(), "asks again after an empty ask"
+
+
+def check_choices(make: Make) -> None:
+    """The best of nine combinations of choices is found within 100 evaluations."""
+    dims = (Dim("a", 1 / 6, choices=3), Dim("b", 1 / 6, choices=3))
+
+    def right(genotype: Genotype) -> float:
+        return float(sum(min(int(3 * x), 2) for x in genotype))
+
+    best = max(right(genotype) for genotype in drive(make(dims, seed=1, budget=100), right, 100))
+    assert best == 4, f"the best combination found scores {best:g}, the best there is 4"
+
+
+def check_learns(make: Make) -> None:
+    """In four dimensions, 120 evaluations come ten times nearer to the top than random points do.
+
+    Not for strategies that do not learn from scores. Nearness is the squared distance, median of five seeds.
+    """
+    dims = tuple(Dim(f"x{i}", 0.3) for i in range(4))
+
+    def nearest(asked: Sequence[Genotype]) -> float:
+        return min(-sphere(genotype) for genotype in asked)
+
+    reached = median(nearest(drive(make(dims, seed=s, budget=120), sphere, 120)) for s in range(5))
+    drawn = [np.random.default_rng(s).random((120, 4)).tolist() for s in range(5)]
+    chance = median(nearest([tuple(point) for point in points]) for points in drawn)
+    assert reached < chance / 10, f"came to {reached:.2g}, random points to {chance:.2g}"
+
+
+STRATEGY_CHECKS: tuple[Callable[[Make], None], ...] = (
+    check_points,
+    check_repeats,
+    check_seeds,
+    check_global_generators,
+    check_failures,
+    check_score_count,
+    check_plateaus,
+    check_finish,
+    check_choices,
+)
+"""What every strategy passes; :func:`check_learns` is for those that learn."""
+
+
+def _global_states() -> tuple[Any, ...]:
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return kind, bytes(keys), *rest, random.getstate(), bytes(torch.get_rng_state().numpy())
