@@ -46,7 +46,12 @@ class Nevergrad:
     """
 
     def __init__(
-        self, dims: Sequence[Dim], *, seed: int, budget: int | None = None, optimizer: str = "DiscreteOnePlusOne"
+        self,
+        dims: Sequence[Dim],
+        *,
+        seed: int,
+        budget: int | None = None,
+        optimizer: str = "DiscreteOnePlusOne",
     ) -> None:
         with PrivateGlobals(0):  # some of the registry's settings are drawn at import
             from nevergrad import optimizers  # here, because the import is slow

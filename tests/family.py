@@ -1,4 +1,4 @@
-"""A tiny family on disk: a base, experts that differ from it by noise, texts, and a config that joins them."""
+"""A tiny family on disk: a base, experts that differ from it by noise, texts, a config that joins them."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 
 import pytest
@@ -21,23 +22,23 @@ def load(name: str) -> Make:
     return made
 
 
-def test_the_six_are_found_by_their_entry_points():
+def test_the_six_are_found_by_their_entry_points() -> None:
     assert {"cmaes", "de", "grid", "nevergrad", "random", "tpe"} <= set(STRATEGIES)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=lambda check: check.__name__)
-def test_contract(name, check):
+def test_contract(name: str, check: Callable[[Make], None]) -> None:
     check(load(name))
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - BLIND))
-def test_learns(name):
+def test_learns(name: str) -> None:
     check_learns(load(name))
 
 
 @pytest.mark.parametrize("name", sorted(BLIND))
-def test_learning_is_really_tested(name):
+def test_learning_is_really_tested(name: str) -> None:
     with pytest.raises(AssertionError, match="random points"):
         check_learns(load(name))
 
@@ -48,7 +49,7 @@ def trajectories() -> dict[str, list[tuple[float, ...]]]:
     return {name: drive(load(name)(dims, seed=11, budget=30), sphere, 30) for name in sorted(STRATEGIES)}
 
 
-def test_another_process_asks_for_the_same():
+def test_another_process_asks_for_the_same() -> None:
     """A run resumed elsewhere: another order of sets and hashes, libraries imported afresh."""
     result = subprocess.run(
         [sys.executable, __file__],
