@@ -60,8 +60,8 @@ def _save_model(model: Any, dtype: torch.dtype, folder: Path) -> None:
 def _save_head(workshop: Workshop, head: str, dtype: torch.dtype, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     state = {name: _stored(tensor, dtype) for name, tensor in head_state(workshop, head).items()}
-    labels = json.dumps(workshop.sources.experts[head].label2id)
-    save_file(state, path, metadata={"format": "pt", "expert": head, "label2id": labels})
+    # One entry only: safetensors writes several in an order that differs from run to run.
+    save_file(state, path, metadata={"label2id": json.dumps(workshop.sources.experts[head].label2id)})
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,11 @@ from searchmerge.strategies._isolation import PrivateGlobals
 from searchmerge.strategies._options import flag, real, whole
 from searchmerge.types import Candidate, Dim, default_genotype
 
+LEAST_IN_BINS = 0.3
+"""Smallest standard deviation of a choice, in bins: one point in ten leaves the bin that the mean is in."""
+FIRST_IN_BINS = 0.5
+"""Its first one, at least: one in three leaves."""
+
 
 class CMAES:
     """pycma's CMA-ES in the unit cube, started at the default merge, a generation at a time.
@@ -22,7 +27,8 @@ class CMAES:
     Increasing Population Size. CEC 2005.
 
     Args:
-        dims: the coordinates; one with choices stays a real number, the space bins it.
+        dims: the coordinates; one with choices stays a real number, which the space bins, and whose
+            deviation is kept so large that other choices are tried to the end.
         seed: of the strategy's own generator.
         budget: not used.
         sigma0: first standard deviation of a coordinate, as a part of its range.
@@ -47,11 +53,16 @@ class CMAES:
         self._sigma0 = real("sigma0", sigma0, low=1e-6, high=1)
         self._diagonal = flag("diagonal", diagonal)
         size = None if population is None else whole("population", population, least=2)
+        # pycma's limits of the deviations raise in one dimension: it then gets a second, which says nothing.
+        padding = [Dim("nothing", 0.5)] * (len(dims) == 1)
+        self._dims = (*dims, *padding)
+        self._searched = len(dims)
+        self._widths = [1 / dim.choices if dim.choices else 0.0 for dim in self._dims]
         self._rng = np.random.default_rng(seed)
         # pycma draws its points from the generator it is given, but an index for a check of its own from
         # numpy's global one.
         self._globals = PrivateGlobals(seed)
-        self._run = self._start(default_genotype(dims), size)
+        self._run = self._start(default_genotype(self._dims), size)
         self._points: list[npt.NDArray[np.float64]] = []
 
     def ask(self) -> Sequence[Candidate]:
@@ -60,7 +71,7 @@ class CMAES:
             self._run = self._start(self._rng.random(self._run.N), 2 * self._run.popsize)
         with self._globals:
             self._points = self._run.ask()
-        return [Candidate(tuple(np.clip(point, 0, 1).tolist())) for point in self._points]
+        return [Candidate(tuple(np.clip(point[: self._searched], 0, 1).tolist())) for point in self._points]
 
     def tell(self, scores: Sequence[float]) -> None:
         """Adapt to the scores of the generation.
@@ -81,6 +92,8 @@ class CMAES:
             "seed": np.nan,  # pycma's way to say: leave the global generator alone
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "CMA_diagonal": self._diagonal,
+            "CMA_stds": [max(1.0, FIRST_IN_BINS * width / self._sigma0) for width in self._widths],
+            "minstd": [LEAST_IN_BINS * width for width in self._widths],
             "verbose": -9,
             "verb_log": 0,
         }

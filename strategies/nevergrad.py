@@ -39,7 +39,8 @@ class Nevergrad:
         dims: the coordinates; one with choices becomes a category.
         seed: of the strategy's own generators.
         budget: handed to the optimizer, many of them plan with it.
-        optimizer: a name in ``nevergrad.optimizers.registry``.
+        optimizer: a name in ``nevergrad.optimizers.registry``; left out: ``OnePlusOne``, which gains most
+            in a few hundred evaluations, or ``DiscreteOnePlusOne`` where a coordinate has choices.
 
     Raises:
         UserError: no such optimizer, or it does not run here.
@@ -51,11 +52,13 @@ class Nevergrad:
         *,
         seed: int,
         budget: int | None = None,
-        optimizer: str = "DiscreteOnePlusOne",
+        optimizer: str | None = None,
     ) -> None:
         with PrivateGlobals(0):  # some of the registry's settings are drawn at import
             from nevergrad import optimizers  # here, because the import is slow
 
+        if optimizer is None:
+            optimizer = "OnePlusOne" if all(dim.choices is None for dim in dims) else "DiscreteOnePlusOne"
         one_of("optimizer", optimizer, optimizers.registry)
         self._dims = tuple(dims)
         _rehearse(self._dims, seed, budget, optimizer)
@@ -130,7 +133,7 @@ def _rehearse(dims: Sequence[Dim], seed: int, budget: int | None, name: str) -> 
         raise UserError(
             expected=f"a Nevergrad optimizer that runs on {len(dims)} dimensions with what is installed here",
             got=f"{name}, which stopped with {type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            cure="set strategy.optimizer to another, such as DiscreteOnePlusOne, CMA or TwoPointsDE",
+            cure="set strategy.optimizer to another, such as OnePlusOne, CMA or TwoPointsDE",
         ) from error
 
 
