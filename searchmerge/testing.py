@@ -1,7 +1,8 @@
-"""Checks that every strategy passes, for the tests of those who write one.
+"""Checks that every strategy and every space passes, for the tests of those who write one.
 
-Each check takes ``make``, the strategy's class or anything called like it, and raises ``AssertionError`` with
-the reason where the strategy does not keep the contract of :class:`searchmerge.types.Strategy`::
+Each check of a strategy takes ``make``, the strategy's class or anything called like it; each of a space
+takes the space and a workshop. They raise ``AssertionError`` with the reason where the contract of
+:class:`searchmerge.types.Strategy` or :class:`searchmerge.types.Space` is not kept::
 
     @pytest.mark.parametrize("check", STRATEGY_CHECKS)
     def test_my_strategy(check):
@@ -10,6 +11,7 @@ the reason where the strategy does not keep the contract of :class:`searchmerge.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -21,7 +23,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from searchmerge.types import Dim, Genotype, Strategy
+from searchmerge.types import Dim, Genotype, Recipe, Space, Strategy, default_genotype
+from searchmerge.workshop import Workshop
 
 Make: TypeAlias = Callable[..., Strategy]
 Objective: TypeAlias = Callable[[Genotype], float]
@@ -185,6 +188,69 @@ STRATEGY_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_choices,
 )
 """What every strategy passes; :func:`check_learns` is for those that learn."""
+
+
+def check_dims(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (called like the others)
+    """Coordinates have names of their own, defaults inside the cube, and two choices or more."""
+    names = [dim.name for dim in space.dims]
+    assert len(set(names)) == len(names), "two coordinates have one name"
+    for dim in space.dims:
+        assert 0 <= dim.default <= 1, f"{dim.name}: the default {dim.default} is outside the unit cube"
+        assert dim.choices is None or dim.choices >= 1, f"{dim.name}: {dim.choices} choices"
+
+
+def check_recipes(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (called like the others)
+    """Every point decodes, always to the same recipe, and JSON keeps that whole; it names its space."""
+    for genotype in _points(space):
+        recipe = space.decode(genotype)
+        assert space.decode(genotype) == recipe, f"{genotype}: decodes to two recipes"
+        assert json.loads(json.dumps(recipe)) == recipe, f"{genotype}: JSON changes the recipe"
+        assert recipe.get("space"), "the recipe does not say which space made it"
+
+
+def check_weights(space: Space, workshop: Workshop) -> None:
+    """Weights are finite and a function of the recipe as JSON keeps it, whatever was realised before."""
+    recipes = [json.loads(json.dumps(space.decode(genotype))) for genotype in _points(space)]
+    first = [_weights(space, recipe, workshop) for recipe in recipes]
+    for recipe, before in reversed(list(zip(recipes, first, strict=True))):
+        assert _weights(space, recipe, workshop) == before, f"{recipe}: other weights the second time"
+
+
+def check_sources(space: Space, workshop: Workshop) -> None:
+    """Realising leaves the resident sources as they are."""
+    sources = [workshop.deltas, *([] if workshop.base is None else [workshop.base])]
+    before = [tensor.clone() for tensor in sources]
+    for genotype in _points(space):
+        space.realise(space.decode(genotype), workshop)
+    assert all(map(torch.equal, sources, before)), "a source tensor has been written"
+
+
+SPACE_CHECKS: tuple[Callable[[Space, Workshop], None], ...] = (
+    check_dims,
+    check_recipes,
+    check_weights,
+    check_sources,
+)
+"""What every space passes."""
+
+
+def _points(space: Space) -> list[Genotype]:
+    """The default, both corners, and a few points between."""
+    n = len(space.dims)
+    drawn = np.random.default_rng(0).random((4, n)).tolist()
+    return [default_genotype(space.dims), (0.0,) * n, (1.0,) * n, *(tuple(point) for point in drawn)]
+
+
+def _weights(space: Space, recipe: Recipe, workshop: Workshop) -> dict[str, str]:
+    """A digest of each live model's parameters."""
+    digests = {}
+    for name, model in space.realise(recipe, workshop).items():
+        digest = hashlib.sha256()
+        for parameter, tensor in model.state_dict().items():
+            assert tensor.isfinite().all(), f"{recipe}: {parameter} is not finite"
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digests[name] = digest.hexdigest()
+    return digests
 
 
 def _failing(fails: Callable[[int], bool]) -> Objective:
