@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertModel
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from searchmerge.config import Models
 from searchmerge.sources import Sources
 from searchmerge.spaces.coefficients import CoefficientSpace
+from searchmerge.types import MERGED
 from searchmerge.workshop import Workshop
 
 EXPERTS = ("a", "b", "c", "d")
@@ -56,9 +57,9 @@ def main() -> None:
 
 
 def write_family(folder: Path) -> None:
-    """A random encoder of RoBERTa's size, and four experts that differ from it by noise."""
-    config = BertConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
-    model = BertModel(config).eval()
+    """A random RoBERTa base, and four experts that differ from it by noise (mergekit stops on BERT)."""
+    config = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+    model = RobertaForSequenceClassification(config).eval()
     model.save_pretrained(folder / "base")
     for number, name in enumerate(EXPERTS):
         generator = torch.Generator().manual_seed(number)
@@ -72,8 +73,8 @@ def measured(folder: Path) -> dict[str, float]:
     """Seconds and ratios of each kind of candidate, and the peak of memory."""
     with peak_memory() as peak:
         models = Models(base=str(folder / "base"), experts={name: str(folder / name) for name in EXPERTS})
-        sources = Sources.open(models, tasks_name_heads=True)
-        workshop = Workshop(sources, ["a"], torch.device("cpu"))
+        sources = Sources.open(models, tasks_name_heads=False)
+        workshop = Workshop(sources, [MERGED], torch.device("cpu"))
         layout = workshop.layout
         rng = np.random.default_rng(0)
         makers: dict[str, Callable[[], None]] = {

@@ -223,21 +223,22 @@ def demo(domains: bool, folder: Path, seed: int) -> None:
     config = prepare("domains" if domains else "tasks", folder, click.echo)
     config = config.model_copy(update={"seed": seed})
     out = folder / "runs" / f"{'domains' if domains else 'tasks'}-{seed}"
-    with _resumable(out), Progress(config.budget) as progress:
+    with _resumable(out, flag=""), Progress(config.budget) as progress:
         result = job(config, out, resume=out.exists(), watch=progress.update, say=progress.say)
     show(result)
     click.echo(f"{out}/report.html, {out}/model, {out}/recipe.json")
 
 
 @contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say how the run goes on."""
+def _resumable(folder: Path, flag: str = "--resume") -> Iterator[None]:
+    """On Ctrl-C, say how the run goes on; ``flag`` is what the command needs for that."""
     try:
         yield
     except KeyboardInterrupt:
-        command = shlex.join(["searchmerge", *(arg for arg in sys.argv[1:] if arg != "--resume")])
+        given = [argument for argument in sys.argv[1:] if argument != flag]
+        command = shlex.join(["searchmerge", *given, *([flag] if flag else [])])
         click.echo(f"\ninterrupted; every finished trial is in {folder}/journal.jsonl; go on with", err=True)
-        click.echo(f"  {command} --resume", err=True)
+        click.echo(f"  {command}", err=True)
         sys.exit(INTERRUPTED)
 
 

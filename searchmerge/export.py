@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from searchmerge.files import new_folder, write_json, write_text
+from searchmerge.quiet import quiet
 from searchmerge.types import MERGED
 from searchmerge.workshop import Workshop, head_state
 
@@ -51,7 +52,8 @@ def _save_model(model: Any, dtype: torch.dtype, folder: Path) -> None:
         # Tied weights stay one tensor under two names, which is how save_pretrained knows them.
         return stored.setdefault((tensor.data_ptr(), tensor.shape), _stored(tensor, dtype))
 
-    model.save_pretrained(folder, state_dict={name: copy(t) for name, t in model.state_dict().items()})
+    with quiet():
+        model.save_pretrained(folder, state_dict={name: copy(t) for name, t in model.state_dict().items()})
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # save_pretrained writes the live model's type, which is always float32.
     write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})

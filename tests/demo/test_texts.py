@@ -104,7 +104,7 @@ def test_another_seed_draws_otherwise() -> None:
 def test_an_official_test_split_is_kept_apart() -> None:
     examples = [Example(f"text {i}", "x", str(i), held_out=i % 2 == 0) for i in range(30)]
     drawn = draw(examples, SIZES, np.random.default_rng(0))
-    assert all(one.held_out == (name == "test") for name in SPLITS for one in drawn[name])
+    assert all(one.held_out == (name != "train") for name in SPLITS for one in drawn[name])
     assert [len(drawn[name]) for name in SPLITS] == [10, 5, 10]
 
 

@@ -22,7 +22,7 @@ def test_the_points_are_pycmas() -> None:
         "verbose": -9,
         "verb_log": 0,
     }
-    run = cma.CMAEvolutionStrategy([dim.default for dim in DIMS], 0.1, options)
+    run = cma.CMAEvolutionStrategy([dim.default for dim in DIMS], 0.15, options)
     expected: list[Genotype] = []
     for _ in range(10):
         points = run.ask()
