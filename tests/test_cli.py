@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +195,32 @@ def test_baselines_without_a_search(run: Run, config: Path) -> None:
     code, printed, errors = run("baselines", config)
     assert code == 0, errors
     assert "average" in printed
+    assert "searched" not in printed
+    assert "No candidate" not in printed
+
+
+def test_ctrl_c_ends_cleanly_and_names_the_command_that_resumes(config: Path, tmp_path: Path) -> None:
+    rewrite(config, budget={"evaluations": 150}, baselines=[])
+    out = tmp_path / "out"
+    journal = out / "journal.jsonl"
+    command = ["optimize", str(config), "--out", str(out)]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "searchmerge", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 5) and running.poll() is None:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert 5 < journal.read_bytes().count(b"\n") < 151
+    named = shlex.split(errors.splitlines()[-1])
+    assert named == ["searchmerge", *command, "--resume"]
+    subprocess.run([sys.executable, "-m", *named], check=True, capture_output=True)
+    assert journal.read_bytes().count(b"\n") == 151
 
 
 # What is wrong is said in three parts, with exit code 2.

@@ -13,12 +13,12 @@ from torch import nn
 
 from searchmerge import config
 from searchmerge.objective.batching import BATCH_TOKENS
-from searchmerge.objective.classification import MERGED, Classification, load
+from searchmerge.objective.classification import Classification, load
 from searchmerge.objective.metrics import METRICS, Metric, Values
 from searchmerge.objective.precision import resolve
-from searchmerge.types import Evaluation, Outcomes, UserError
+from searchmerge.types import MERGED, Evaluation, Outcomes, UserError
 
-__all__ = ["MERGED", "METRICS", "Labels", "Metric", "Objective", "build"]
+__all__ = ["METRICS", "Labels", "Metric", "Objective", "build"]
 
 Labels: TypeAlias = Mapping[str, Mapping[str, int]]
 """A head's name to its label2id; the head of a task that names none is ``MERGED``."""

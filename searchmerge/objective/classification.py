@@ -18,10 +18,7 @@ from searchmerge.config import Source, Task
 from searchmerge.objective.batching import Batches, pack
 from searchmerge.objective.data import Examples, read
 from searchmerge.objective.metrics import METRICS, Confusion, Metric, confusion
-from searchmerge.types import Outcomes, UserError
-
-MERGED = "merged"
-"""The head of a task that names none."""
+from searchmerge.types import MERGED, Outcomes, UserError
 
 
 @dataclass(frozen=True)

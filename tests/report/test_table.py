@@ -76,6 +76,13 @@ def test_without_test_the_tasks_are_those_of_dev() -> None:
     assert cell.value == found["best"]["dev"]["tasks"]["reviews"]["value"]
 
 
+def test_the_terminal_table_shows_the_gain_over_each_row() -> None:
+    found = result()
+    (line,) = [line for line in printed(found, 200).splitlines() if "plain average" in line]
+    assert line.split()[-1] == f"{found['baselines']['average']['gain']['mean']:+.3f}"
+    assert "gain over it" not in printed(result(test=False), 200)
+
+
 def test_a_name_is_only_text_in_markdown() -> None:
     name = "a|b\n<i>*x*`[y](z)"
     lines = markdown(result((name, "tweets"))).splitlines()
