@@ -105,7 +105,10 @@ def curve_png(folder: Path, out: Path, *, width: int = WIDE) -> None:
     figure = curve(read(folder), width=width)
     figure.set_facecolor(LIGHT["paper"])
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    # Tight: the labels outside the axes hang over the canvas, which the page shows and a file would cut.
+    figure.savefig(
+        buffer, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=10 / _INCH
+    )
     out.write_bytes(buffer.getvalue())
 
 
