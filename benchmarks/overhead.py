@@ -1,6 +1,6 @@
 """The share of a search's wall time that is neither merging nor a forward pass.
 
-    python -m benchmarks.overhead searchmerge-demo/tasks.yaml [--budget 30]
+    python -m benchmarks.overhead searchmerge-demo/tasks.yaml [--budget N]
 
 The search is the real one, journal and strategy included, from the first trial to the last.
 """
@@ -30,9 +30,10 @@ def main() -> None:
     """Search, print the table and the JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("config", type=Path)
-    options.add_argument("--budget", type=int, default=30)
+    options.add_argument("--budget", type=int)
     arguments = options.parse_args()
-    bench = Bench(load(arguments.config, [f"budget.evaluations={arguments.budget}"]))
+    overrides = [f"budget.evaluations={arguments.budget}"] if arguments.budget else []
+    bench = Bench(load(arguments.config, overrides))
     clock = Clock(bench.workshop)
     bench.objective("dev")
     with tempfile.TemporaryDirectory() as out, Progress(bench.config.budget) as progress:
