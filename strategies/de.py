@@ -34,8 +34,8 @@ class DifferentialEvolution:
 
     R. Storn, K. Price: Differential Evolution. J. Global Optimization 11, 1997. S. Das, P. N. Suganthan:
     Differential Evolution: A Survey of the State-of-the-Art. IEEE Trans. Evolutionary Computation 15(1),
-    2011. The defaults are greedy and small, for budgets of one to a few hundred evaluations: best/1 then
-    gains more a generation than the other rules, and a dozen members leave time for generations.
+    2011. The defaults are greedy and small, for budgets of one to a few hundred evaluations: a dozen members
+    leave time for generations.
 
     Args:
         dims: the coordinates; one with choices stays a real number, the space bins it.

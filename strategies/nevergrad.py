@@ -39,8 +39,8 @@ class Nevergrad:
         dims: the coordinates; one with choices becomes a category.
         seed: of the strategy's own generators.
         budget: handed to the optimizer, many of them plan with it.
-        optimizer: a name in ``nevergrad.optimizers.registry``; left out: ``OnePlusOne``, which gains most
-            in a few hundred evaluations, or ``DiscreteOnePlusOne`` where a coordinate has choices.
+        optimizer: a name in ``nevergrad.optimizers.registry``; left out: ``OnePlusOne``, or
+            ``DiscreteOnePlusOne`` where a coordinate has choices, which ``OnePlusOne`` may never leave.
 
     Raises:
         UserError: no such optimizer, or it does not run here.
