@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from searchmerge.layout import Layout, Span
-from searchmerge.merging.masks import BLOCK, key, masks_on
+from searchmerge.merging.masks import BLOCK, block_key, key, masks_on, threshold_of
 from searchmerge.merging.slabs import weighted_sum
 
 Unit: TypeAlias = Literal["parameter", "row", "tensor", "layer"]
@@ -20,6 +20,9 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 MOST_TERMS = 5
 """Individuals that a mutant may be the weighted sum of."""
+
+COMPILED = (torch.float32, torch.bfloat16)
+"""Types of individuals on a CPU whose parameters are crossed in one pass over the memory."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,26 @@ class Crossover:
             of: what it is made of.
             out: ``[size]``, in the parent's type or float32; may be the parent itself.
         """
+        if self._unit == "parameter" and of.parent.device.type == "cpu" and of.parent.dtype in COMPILED:
+            self._write_compiled(of, out)
+            return
         for span in self._layout.spans:
             whole = self._whole(of, span)
             for start in range(span.start, span.stop, BLOCK):
                 where = slice(start, min(start + BLOCK, span.stop))
                 mask = self._mask(of, span, where) if whole is None else whole
                 self._write_block(of, where, mask, out[where])
+
+    def _write_compiled(self, of: Parents, out: Tensor) -> None:
+        from searchmerge.merging import kernels  # compiles: only where there are children
+
+        blocks = [
+            kernels.Block(start, min(start + BLOCK, span.stop), block_key(tensor, number))
+            for span in self._layout.spans
+            for tensor in [key(of.seed, span.name)]
+            for number, start in enumerate(range(span.start, span.stop, BLOCK))
+        ]
+        kernels.cross(of.parent, of.mutant, blocks, threshold_of(of.cr), out)
 
     def _write_block(self, of: Parents, where: slice, mask: Tensor, out: Tensor) -> None:
         width = where.stop - where.start

@@ -88,12 +88,12 @@ class Masks:
         Returns:
             float32 ``[width]`` of ones and zeros.
         """
-        threshold = round(share * STEPS) - STEPS // 2
+        threshold = threshold_of(share)
         upper, lower = min(width, _WORDS), max(width - _WORDS, 0)
         words, spare, bits = self._words[:upper], self._spare[:upper], self._bits[:width]
-        block_key = _block_key(key, number)
-        torch.bitwise_xor(self._counter[:upper], _signed(block_key), out=words)
-        mix(words.add_(_signed(block_key >> 32)), spare)
+        word = block_key(key, number)
+        torch.bitwise_xor(self._counter[:upper], _signed(word), out=words)
+        mix(words.add_(_signed(word >> 32)), spare)
         torch.bitwise_right_shift(words, 16, out=bits[:upper])
         if lower:
             torch.bitwise_right_shift(words[:lower].bitwise_left_shift_(16), 16, out=bits[upper:])
@@ -125,8 +125,13 @@ def masks_on(device: torch.device) -> Masks:
         return Masks(device)
 
 
-def _block_key(key: int, number: int) -> int:
-    """Hash a key and a block's number with splitmix64 (Steele et al. 2014, "Fast splittable PRNGs")."""
+def threshold_of(share: float) -> int:
+    """What 16 bits, read as signed, are less than with this probability."""
+    return round(share * STEPS) - STEPS // 2
+
+
+def block_key(key: int, number: int) -> int:
+    """Hash a tensor's key and a block's number: splitmix64 (Steele et al. 2014, "Fast splittable PRNGs")."""
     word = (key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
