@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from searchmerge.config import Config, Part
 from searchmerge.layout import Layout
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits
+from searchmerge.statistics import Statistics
 from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
 from searchmerge.workshop import Workshop, layout_of
 
@@ -28,13 +29,14 @@ class Bench:
 
     Args:
         config: the checked config.
+        say: told what takes long.
 
     Raises:
         UserError: whatever is wrong with the sources, from their headers alone; the parts raise theirs.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, say: Callable[[str], None] = lambda _: None) -> None:
+        self.config, self.say = config, say
         self.device = device_of(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -93,6 +95,22 @@ class Bench:
             dict.fromkeys(self.heads.values()),
             self.device,
             trust_remote_code=self.config.models.trust_remote_code,
+            statistics=self.statistics,
+        )
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What is known of the experts' data; nothing is read or measured before it is needed."""
+        given = self.config.statistics.data
+        own = {task.head or task.name: task.dev for task in self.config.objective.tasks}
+        return Statistics(
+            self.config.statistics,
+            own | given,
+            self.sources,
+            self.layout,
+            self.device,
+            trust_remote_code=self.config.models.trust_remote_code,
+            say=self.say,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from searchmerge import recipes
 from searchmerge.bench import Bench
 from searchmerge.objective.precision import resolve
 from searchmerge.sources.memory import bytes_needed, check_fits, memory_there
@@ -42,7 +43,8 @@ def check(bench: Bench) -> Iterator[Fact]:
         yield "note", note
     of = "individuals" if isinstance(bench.space.dims, Founders) else "dimensions"
     yield "space", f"{config.space.kind} with {len(names(bench.space.dims))} {of}"
-    bench.space.decode(default_genotype(bench.space.dims))
+    if kind := recipes.needed(bench.space.decode(default_genotype(bench.space.dims))):
+        bench.statistics.require(kind)
     bench.strategy()
     yield "strategy", config.strategy.kind
     objective = bench.objective("dev")

@@ -97,6 +97,33 @@ class Objective(_Section):
         return tasks
 
 
+class Statistics(_Section):
+    """What is known of the data that the experts were trained on, for methods that merge by it."""
+
+    data: dict[str, Source] = Field(
+        default={}, description="texts of each expert; none: the dev split of the task with its head or name"
+    )
+    text: str = "text"
+    label: str = "label"
+    limit: int = Field(default=1000, ge=1, description="take only the first so many texts")
+    max_length: int | None = Field(default=None, ge=2)
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    labels: Literal["expected", "true"] = Field(
+        default="expected", description="of Fisher information: over all labels, or the true one"
+    )
+    normalise: bool = Field(default=False, description="give the experts' Fisher information one mean")
+    gram: dict[str, str] = Field(default={}, description="the file of each expert")
+    fisher: dict[str, str] = Field(default={}, description="the file of each expert")
+    cache: str | None = Field(default=None, description="folder of what is measured; none: the user's cache")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _paths_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"path": each} if isinstance(each, str) else each for name, each in value.items()}
+
+
 class Budget(_Section):
     """When the search ends: whichever comes first."""
 
@@ -118,6 +145,7 @@ class Config(_Section):
     space: Part
     strategy: Part = Part(kind="de")
     objective: Objective
+    statistics: Statistics = Statistics()
     budget: Budget = Budget(evaluations=200)
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -243,7 +271,21 @@ def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(objective, dict) and isinstance(objective.get("tasks"), list):
         tasks = [_absolute_task(task, folder) for task in objective["tasks"]]
         raw = {**raw, "objective": {**objective, "tasks": tasks}}
+    if isinstance(raw.get("statistics"), dict):
+        raw = {**raw, "statistics": _absolute_statistics(raw["statistics"], folder)}
     return raw
+
+
+def _absolute_statistics(section: dict[str, Any], folder: Path) -> dict[str, Any]:
+    section = dict(section)
+    if isinstance(section.get("data"), dict):
+        section["data"] = {name: _absolute_source(each, folder) for name, each in section["data"].items()}
+    for kind in ("gram", "fisher"):
+        if isinstance(section.get(kind), dict):
+            section[kind] = {name: _absolute_path(each, folder) for name, each in section[kind].items()}
+    if "cache" in section:
+        section["cache"] = _absolute_path(section["cache"], folder)
+    return section
 
 
 def _absolute_task(task: Any, folder: Path) -> Any:
@@ -251,11 +293,17 @@ def _absolute_task(task: Any, folder: Path) -> Any:
         return task
     task = dict(task)
     for split in ("dev", "test"):
-        source = task.get(split)
-        if isinstance(source, str):
-            source = {"path": source}
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source = {**source, "path": str((folder / Path(source["path"]).expanduser()).resolve())}
-        if source is not None:
-            task[split] = source
+        if task.get(split) is not None:
+            task[split] = _absolute_source(task[split], folder)
     return task
+
+
+def _absolute_source(source: Any, folder: Path) -> Any:
+    source = {"path": source} if isinstance(source, str) else source
+    if isinstance(source, dict) and isinstance(source.get("path"), str):
+        source = {**source, "path": _absolute_path(source["path"], folder)}
+    return source
+
+
+def _absolute_path(path: Any, folder: Path) -> Any:
+    return str((folder / Path(path).expanduser()).resolve()) if isinstance(path, str) else path

@@ -15,7 +15,7 @@ from searchmerge import objective as objectives
 from searchmerge.bench import Split, device_of
 from searchmerge.config import Config
 from searchmerge.judge import Standing, standing
-from searchmerge.skeleton import fill, skeleton
+from searchmerge.skeleton import as_saved
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.types import MERGED, UserError
 
@@ -58,21 +58,7 @@ def _with_head(
             got=f"neither label2id in {checkpoint.folder}/config.json nor heads/{task}.safetensors",
             cure="give a classifier, or a model that a search exported",
         )
-    model = skeleton(checkpoint, labels=labels, trust_remote_code=trust)
-
-    def source(parameter: str) -> Tensor:
-        if parameter in own:
-            return own[parameter].to(device)
-        name = checkpoint.canonical(parameter)
-        if name not in checkpoint.tensors:
-            raise UserError(
-                expected=f"weights for {parameter} of {checkpoint.architecture}",
-                got=f"none in {checkpoint.folder}",
-                cure="give a checkpoint that was saved whole",
-            )
-        return checkpoint.load(name).float().to(device)
-
-    fill(model, source, device)
+    model = as_saved(checkpoint, device, labels=labels, own=own, trust_remote_code=trust)
     return model, labels
 
 

@@ -38,5 +38,5 @@ def from_config(config: Config, out: Path) -> None:
     bench = Bench(config)
     recipe = bench.space.decode(default_genotype(bench.space.dims))
     bench.space.realise(recipe, bench.workshop)
-    content = recipe_file(bench.sources, config.models, bench.heads, recipe)
+    content = recipe_file(bench.sources, config.models, bench.heads, recipe, bench.statistics)
     export(bench.workshop, bench.heads, bench.tokenizer, card.text(content, None), out)

@@ -17,10 +17,10 @@ from searchmerge.files import output_folder, write_json
 from searchmerge.journal import Journal
 from searchmerge.judge import judge
 from searchmerge.provenance import provenance
-from searchmerge.recipes import recipe_file
+from searchmerge.recipes import needed, recipe_file
 from searchmerge.report import card, page
 from searchmerge.search import search
-from searchmerge.types import Recipe, Trial, UserError, names
+from searchmerge.types import Recipe, Trial, UserError, default_genotype, names
 
 LIBRARIES = ("torch", "transformers", "numpy", "cma", "optuna", "nevergrad")
 
@@ -49,7 +49,7 @@ def optimize(
     started = time.perf_counter()
     bench = Bench(config)
     best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
-    write_json(out / "recipe.json", recipe_file(bench.sources, config.models, bench.heads, best.recipe))
+    write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")
     result = {
         "strategy": config.strategy.kind,
@@ -110,17 +110,22 @@ def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, 
 
 def deliver(bench: Bench, recipe: Recipe, result: dict[str, Any], out: Path) -> None:
     """Write ``model/``, ``result.json`` and ``report.html``."""
-    content = recipe_file(bench.sources, bench.config.models, bench.heads, recipe)
+    content = _file(bench, recipe)
     plugins.load("spaces", recipe["space"]).realise(recipe, bench.workshop)
     export(bench.workshop, bench.heads, bench.tokenizer, card.text(content, result), out / "model")
     write_json(out / "result.json", result)
     page.write(out)
 
 
+def _file(bench: Bench, recipe: Recipe) -> dict[str, Any]:
+    return recipe_file(bench.sources, bench.config.models, bench.heads, recipe, bench.statistics)
+
+
 def header(bench: Bench) -> dict[str, Any]:
     """The first line of the journal: what must be the same for a run to go on."""
     config, sources = bench.config, bench.sources
     dev = bench.objective("dev")
+    kind = needed(bench.space.decode(default_genotype(bench.space.dims)))
     checkpoints = {"base": sources.base, **{f"expert {name}": c for name, c in sources.experts.items()}}
     return {
         "searchmerge": __version__,
@@ -130,6 +135,7 @@ def header(bench: Bench) -> dict[str, Any]:
         "dims": names(bench.space.dims),
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
         "objective": dev.fingerprint,
+        **({"statistics": bench.statistics.data(kind)} if kind else {}),
         "device": str(bench.device),
         "config": config.model_dump(mode="json", exclude_none=True),
     }

@@ -6,19 +6,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from searchmerge import __version__, plugins
 from searchmerge.bench import device_of
 from searchmerge.config import Models
+from searchmerge.config import Statistics as StatisticsSection
 from searchmerge.files import read_json
 from searchmerge.sources import Sources
 from searchmerge.sources.checkpoint import Checkpoint
+from searchmerge.statistics import Kind, Statistics
+from searchmerge.statistics.files import digest
 from searchmerge.types import MERGED, Recipe, UserError
-from searchmerge.workshop import Workshop
+from searchmerge.workshop import Workshop, layout_of
 
 FORMAT = 1
 
 
-def recipe_file(sources: Sources, models: Models, heads: Mapping[str, str], recipe: Recipe) -> dict[str, Any]:
+def needed(recipe: Recipe) -> Kind | None:
+    """What has to be known of the experts' data to realise a recipe, whichever space wrote it."""
+    space = plugins.load("spaces", recipe["space"])
+    kind: Kind | None = space.needs(recipe) if hasattr(space, "needs") else None
+    return kind
+
+
+def recipe_file(
+    sources: Sources, models: Models, heads: Mapping[str, str], recipe: Recipe, statistics: Statistics
+) -> dict[str, Any]:
     """The content of ``recipe.json``.
 
     Args:
@@ -26,7 +40,9 @@ def recipe_file(sources: Sources, models: Models, heads: Mapping[str, str], reci
         models: the config's section, for the patterns of kept tensors.
         heads: the live model's name (an expert, or ``merged``) of each task.
         recipe: the merge; what its weights do not depend on is left out.
+        statistics: of the experts' data; the files that the recipe needs are named with their digests.
     """
+    kind = needed(recipe)
     return {
         "format": FORMAT,
         "searchmerge": __version__,
@@ -36,6 +52,7 @@ def recipe_file(sources: Sources, models: Models, heads: Mapping[str, str], reci
             "heads": list(models.heads),
         },
         "heads": dict(heads),
+        "statistics": statistics.named(kind) if kind else {},
         "recipe": plugins.load("spaces", recipe["space"]).pruned(recipe),
     }
 
@@ -76,12 +93,39 @@ def rebuild(content: Mapping[str, Any], *, trust_remote_code: bool, allow_pickle
         _same(sources.base, named["base"])
     for name, expert in sources.experts.items():
         _same(expert, named["experts"][name])
+    device = device_of("auto")
     workshop = Workshop(
-        sources, dict.fromkeys(heads.values()), device_of("auto"), trust_remote_code=trust_remote_code
+        sources,
+        dict.fromkeys(heads.values()),
+        device,
+        trust_remote_code=trust_remote_code,
+        statistics=named_statistics(content.get("statistics", {}), sources, device),
     )
     recipe: Recipe = content["recipe"]
     plugins.load("spaces", recipe["space"]).realise(recipe, workshop)
     return workshop
+
+
+def named_statistics(named: Mapping[str, Any], sources: Sources, device: torch.device) -> Statistics:
+    """The statistics that a recipe file names.
+
+    Raises:
+        UserError: a file is missing or has changed.
+    """
+    given: dict[str, dict[str, str]] = {}
+    for kind, experts in named.items():
+        given[kind] = {}
+        for name, file in experts.items():
+            path = Path(file["path"])
+            if not path.exists() or digest(path) != file["sha256"]:
+                raise UserError(
+                    expected=f"the {kind} statistics of {name} that the recipe was found with, in {path}",
+                    got="another file" if path.exists() else "no such file",
+                    cure=f"measure them on the same texts: searchmerge stats {kind} MODEL DATA --out {path}",
+                )
+            given[kind][name] = str(path)
+    section = StatisticsSection.model_validate(given)
+    return Statistics(section, {}, sources, layout_of(sources), device)
 
 
 def _source(checkpoint: Checkpoint) -> dict[str, Any]:

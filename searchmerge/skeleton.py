@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,6 +47,44 @@ def skeleton(
                 cure="name a class of transformers under architectures in config.json",
             )
     return model.float().eval().requires_grad_(False)
+
+
+def as_saved(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    *,
+    labels: Mapping[str, int] | None = None,
+    own: Mapping[str, Tensor] = MappingProxyType({}),
+    trust_remote_code: bool = False,
+) -> nn.Module:
+    """Build the checkpoint's module with the weights that it holds, in float32.
+
+    Args:
+        checkpoint: gives class, config and weights.
+        device: where the module is put.
+        labels: label2id of another head than the checkpoint's own.
+        own: parameters that stand in the place of the checkpoint's, by name.
+        trust_remote_code: as of :func:`skeleton`.
+
+    Raises:
+        UserError: a parameter that the checkpoint does not hold.
+    """
+    model = skeleton(checkpoint, labels=labels, trust_remote_code=trust_remote_code)
+
+    def source(parameter: str) -> Tensor:
+        if parameter in own:
+            return own[parameter].to(device)
+        name = checkpoint.canonical(parameter)
+        if name not in checkpoint.tensors:
+            raise UserError(
+                expected=f"weights for {parameter} of {checkpoint.architecture}",
+                got=f"none in {checkpoint.folder}",
+                cure="give a checkpoint that was saved whole",
+            )
+        return checkpoint.load(name).float().to(device)
+
+    fill(model, source, device)
+    return model
 
 
 def fill(model: nn.Module, source: Callable[[str], Tensor], device: torch.device) -> None:

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from searchmerge.layout import Layout, Span
 from searchmerge.merging.magnitudes import Magnitudes
+from searchmerge.merging.method import Method
 from searchmerge.nursery import Nursery
 from searchmerge.skeleton import fill, skeleton
 from searchmerge.sources import Sources
 from searchmerge.sources.checkpoint import Checkpoint
+from searchmerge.statistics import Known, Statistics
 from searchmerge.types import MERGED, UserError
 
 
@@ -54,6 +56,7 @@ class Workshop:
             ``merged``.
         device: where all of it lives.
         trust_remote_code: whether code that came with a checkpoint may be run to build its module.
+        statistics: of the experts' data, for methods that merge by it.
 
     Attributes:
         layout: places of the merged tensors.
@@ -72,8 +75,10 @@ class Workshop:
         device: torch.device,
         *,
         trust_remote_code: bool = False,
+        statistics: Statistics | None = None,
     ) -> None:
         self.sources = sources
+        self.statistics = statistics
         self.device = device
         self.layout = layout_of(sources)
         self.experts = tuple(sources.experts)
@@ -111,6 +116,12 @@ class Workshop:
             self._task_vectors = None
             self._nursery = Nursery(self.layout, self.device)
         return self._nursery
+
+    def known(self, method: Method, where: slice, span: Span) -> Known | None:
+        """What a method has to know of the experts' data for a run whose first tensor is ``span``."""
+        if method.statistics is None or self.statistics is None:
+            return None
+        return self.statistics.known(method.statistics, method.name, where, span)
 
     def tensor(self, source: str | None, span: Span) -> Tensor:
         """Read one merged tensor of an expert, or of the base for None, in float32.

@@ -12,7 +12,7 @@ from searchmerge.layout import GRANULARITIES, Granularity, Layout
 from searchmerge.merging import find
 from searchmerge.merging.magnitudes import DENSITY_STEPS
 from searchmerge.merging.method import Knob, Method
-from searchmerge.merging.models import Setting, merge
+from searchmerge.merging.models import Setting, merge, models_known
 from searchmerge.types import Dim, Genotype, Recipe, UserError
 from searchmerge.workshop import Workshop
 
@@ -76,12 +76,13 @@ class CoefficientSpace:
         self._axes = {
             knob.name: _axes(knob, options.get(knob.name), self._experts) for knob in self._method.knobs
         }
+        self._layout = layout
         self.dims, self._fillers = self._lay_out(layout)
 
     @property
     def models(self) -> float:
         """Copies of the merged parameters that realising keeps in memory: base, experts, and the live one."""
-        return len(self._experts) + 2
+        return len(self._experts) + 2 + models_known(self._method, len(self._experts), self._layout)
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:  # noqa: ARG002 (points nowhere)
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""
@@ -93,7 +94,13 @@ class CoefficientSpace:
             "seed": self._seed,
             "granularity": self._granularity,
             "knobs": knobs,
+            **self._searched(),
         }
+
+    def _searched(self) -> dict[str, list[str]]:
+        prepares = sorted(self._method.prepares)
+        searched = [name for name in prepares if any(axis.searched for axis in self._axes[name].values())]
+        return {"searched": searched} if prepares else {}
 
     @staticmethod
     def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:
@@ -105,6 +112,11 @@ class CoefficientSpace:
     def pruned(recipe: Recipe) -> Recipe:
         """The recipe as it is: all of it counts."""
         return recipe
+
+    @staticmethod
+    def needs(recipe: Recipe) -> str | None:
+        """What has to be known of the experts' data to realise the recipe."""
+        return find(recipe["method"], recipe["reading"]).statistics
 
     def _lay_out(self, layout: Layout) -> tuple[tuple[Dim, ...], dict[str, Callable[[Genotype], Setting]]]:
         dims: list[Dim] = []
@@ -122,9 +134,11 @@ class CoefficientSpace:
 class _Experts:
     """A workshop's experts."""
 
+    lasting = True
+
     def __init__(self, workshop: Workshop) -> None:
         self._base, self._vectors = workshop.base, workshop.task_vectors
-        self.names, self.memo = workshop.experts, self._vectors.memo
+        self.names, self.memo, self.known = workshop.experts, self._vectors.memo, workshop.known
 
     def pieces(self, run: slice) -> Iterable[slice]:
         return (run,)

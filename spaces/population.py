@@ -13,7 +13,7 @@ from searchmerge.lineage import Lineage
 from searchmerge.merging import find
 from searchmerge.merging.crossover import UNITS
 from searchmerge.merging.magnitudes import kept_count, largest
-from searchmerge.merging.models import merge
+from searchmerge.merging.models import merge, models_known
 from searchmerge.pedigree import ancestry, founders
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import Cross, Founders, Genotype, Individual, Recipe, UserError
@@ -70,6 +70,7 @@ class PopulationSpace:
         options = {"unit": "parameter", "storage": "float32", "variants": {}, "merge": None, **options}
         options.setdefault("fitness", "individual" if options["merge"] is None else "merged")
         _known(options)
+        self._layout = layout
         self._unit = _one_of("unit", options["unit"], UNITS)
         self._storage = _one_of("storage", options["storage"], STORAGES)
         self._founders = {
@@ -82,6 +83,12 @@ class PopulationSpace:
                 cure="give more experts, or space.variants",
             )
         self._merge = _merge_recipe(options["merge"], tuple(self._founders), layout, has_base, seed)
+        if self._merge and CoefficientSpace.needs(self._merge) and len(self._founders) > len(experts):
+            raise UserError(
+                expected=f"the experts alone as founders: {self._merge['method']} knows the data of each",
+                got="space.variants, which have no data of their own",
+                cure="leave out space.variants, or take another method in space.merge",
+            )
         fitness = _one_of("fitness", options["fitness"], ("individual", "merged"))
         if fitness == "merged" and self._merge is None:
             raise UserError(
@@ -102,7 +109,11 @@ class PopulationSpace:
         That is for a sequential update; by generation there may be twice as many individuals at a time.
         """
         stored = len(self._founders) * STORAGES[self._storage].itemsize / 4
-        return stored + 1 + (1 if _needs_base(self._merge) else 0)
+        known = 0.0
+        if self._merge is not None:
+            method = find(self._merge["method"], self._merge["reading"])
+            known = models_known(method, len(self._founders), self._layout)
+        return stored + 1 + (1 if _needs_base(self._merge) else 0) + known
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:
         """Give the lineage of the child, or of the population where it is scored as a whole.
@@ -149,6 +160,11 @@ class PopulationSpace:
             merge(recipe["merge"], _Team(recipe, lineage, workshop), workshop.layout, workshop.live)
         return workshop.models
 
+    @staticmethod
+    def needs(recipe: Recipe) -> str | None:
+        """What has to be known of the experts' data to realise the recipe."""
+        return recipe["merge"] and CoefficientSpace.needs(recipe["merge"])
+
     def _lineage(self, individuals: Sequence[Individual], past: Sequence[Recipe]) -> list[dict[str, Any]]:
         found: dict[Individual, dict[str, Any]] = {}
         for individual in individuals:
@@ -161,12 +177,17 @@ class PopulationSpace:
 
 
 class _Team:
-    """The members of a population as what a method merges; the unborn one is read from the live model."""
+    """The members of a population as what a method merges; the unborn one is read from the live model.
+
+    What is known of the experts' data is taken for the members in their places.
+    """
+
+    lasting = False
 
     def __init__(self, recipe: Recipe, lineage: Lineage, workshop: Workshop) -> None:
         self.names = recipe["merge"]["experts"]
         self._members = [lineage.digest(individual) for individual in recipe["members"]]
-        self._workshop, self._nursery = workshop, workshop.nursery
+        self._workshop, self._nursery, self.known = workshop, workshop.nursery, workshop.known
         self._base = workshop.base if _needs_base(recipe["merge"]) else None
         self._cutoffs: dict[tuple[int, int, int], float] = {}
 

@@ -10,8 +10,10 @@ from searchmerge.merging.dare import (
     DARE_TIES_MERGEKIT,
     DARE_TIES_PAPER,
 )
+from searchmerge.merging.fisher import FISHER
 from searchmerge.merging.linear import LINEAR
 from searchmerge.merging.method import Method
+from searchmerge.merging.regmean import REGMEAN
 from searchmerge.merging.slerp import SLERP
 from searchmerge.merging.task_arithmetic import TASK_ARITHMETIC
 from searchmerge.merging.ties import TIES_MERGEKIT, TIES_PAPER
@@ -19,7 +21,16 @@ from searchmerge.types import UserError
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (LINEAR, TASK_ARITHMETIC, TIES_PAPER, DARE_LINEAR_PAPER, DARE_TIES_PAPER, SLERP)
+    for method in (
+        LINEAR,
+        TASK_ARITHMETIC,
+        TIES_PAPER,
+        DARE_LINEAR_PAPER,
+        DARE_TIES_PAPER,
+        SLERP,
+        FISHER,
+        REGMEAN,
+    )
 }
 """Every method by its name, as published."""
 

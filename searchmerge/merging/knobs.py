@@ -22,6 +22,9 @@ WEIGHT_SHARE = Knob("weight", lambda experts: 1 / experts, -_LARGEST, _LARGEST)
 WEIGHT_ONE = Knob("weight", constant(1.0), -_LARGEST, _LARGEST)
 """Weight of methods that average: the scale is theirs, so 1 by default."""
 
+IMPORTANCE = Knob("weight", constant(1.0), 0.0, _LARGEST)
+"""Weight of an expert in a mean that counts how much each one knows of a parameter; 1 by default."""
+
 LAMBDA = Knob("lambda", constant(1.0), -_LARGEST, _LARGEST, per_expert=False)
 """Scale of the merged task vector."""
 

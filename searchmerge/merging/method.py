@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -31,6 +31,24 @@ class Knob:
     per_expert: bool = True
 
 
+class Statistics(Protocol):
+    """What is known of the data that each model was trained on, for the parameters of one slab."""
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """What a method computed from the statistics alone; lives as long as they do."""
+
+    @property
+    def input_first(self) -> bool:
+        """Whether a linear layer's weight is stored ``[in, out]``, not ``[out, in]``."""
+
+    def fisher(self, model: int) -> Tensor:
+        """The diagonal Fisher information, float32 ``[n]``."""
+
+    def gram(self, model: int) -> Tensor | None:
+        """``XᵀX`` of a linear layer's inputs, float32 ``[in, in]``; None where the slab is not its weight."""
+
+
 @dataclass(frozen=True)
 class Slab:
     """A run of parameters that one call merges with one value a knob.
@@ -42,7 +60,10 @@ class Slab:
         cutoff: ``(expert, density) -> magnitude``: the least magnitude among the ``density`` largest of
             that expert in the scope that the reading trims (the knob's group, or the tensor).
         keys: one 64-bit hash key an expert, for random masks; depends on seed, expert name and tensor name.
-        memo: what a method computed for this slab once and for all; lives as long as the sources.
+        memo: what a method computed for this slab once and for all; lives as long as the models.
+        lasting: whether the next candidate is made of the same models; if not, the memo is new every time.
+        searched: of the knobs that the method prepares for, those that differ between candidates.
+        statistics: what the method merges by beside the weights; None where it needs nothing.
     """
 
     base: Tensor | None
@@ -51,6 +72,19 @@ class Slab:
     cutoff: Callable[[int, float], float]
     keys: Sequence[int]
     memo: dict[str, Any] = field(default_factory=dict)
+    lasting: bool = True
+    searched: frozenset[str] = frozenset()
+    statistics: Statistics | None = None
+
+    def known(self) -> Statistics:
+        """The statistics.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.statistics is None:
+            raise ValueError("this method merges by statistics of the models' data")
+        return self.statistics
 
 
 @dataclass(frozen=True)
@@ -66,6 +100,8 @@ class Method:
             statistics, its masks) is defined a tensor.
         needs_base: whether it is undefined without a base model.
         experts: the least and the largest number of experts (None: any).
+        statistics: what it has to know of each expert's data, if anything.
+        prepares: knobs whose being searched or not changes how it computes.
     """
 
     name: str
@@ -75,3 +111,5 @@ class Method:
     scope: Literal["run", "tensor"] = "run"
     needs_base: bool = True
     experts: tuple[int, int | None] = (1, None)
+    statistics: Literal["fisher", "gram"] | None = None
+    prepares: frozenset[str] = frozenset()

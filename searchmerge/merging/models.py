@@ -12,7 +12,7 @@ from torch import Tensor
 from searchmerge.layout import Granularity, Layout, Span
 from searchmerge.merging import find
 from searchmerge.merging.masks import key
-from searchmerge.merging.method import Knob, Method, Slab
+from searchmerge.merging.method import Knob, Method, Slab, Statistics
 from searchmerge.types import Recipe
 
 Setting: TypeAlias = float | dict[str, Any]
@@ -68,15 +68,39 @@ class Ingredients(Protocol):
     def cutoff(self, model: int, scope: slice, density: float) -> float:
         """The least magnitude among the ``density`` largest of one model in a scope."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the next candidate is made of the same models."""
+
     def memo(self, method: str, run: slice) -> dict[str, Any]:
         """What a method computed for a run; the same mapping for as long as the models are the same."""
+
+    def known(self, method: Method, where: slice, span: Span) -> Statistics | None:
+        """What the method has to know of the models' data there; ``span`` is the tensor, or the first."""
+
+
+def models_known(method: Method, experts: int, layout: Layout) -> float:
+    """Copies of the merged parameters, counted in float32, that what a method has to know takes.
+
+    Grams are counted for every matrix as if none shared its inputs with another.
+    """
+    if method.statistics == "fisher":
+        return experts
+    if method.statistics == "gram":
+        return experts * sum(span.shape[-1] ** 2 for span in layout.spans if _linear(span)) / layout.size
+    return 0.0
+
+
+def _linear(span: Span) -> bool:
+    return len(span.shape) == 2 and span.layer != "embeddings"
 
 
 def merge(recipe: Recipe, of: Ingredients, layout: Layout, out: Tensor) -> None:
     """Write the merge that a recipe describes.
 
     Args:
-        recipe: ``method``, ``reading``, ``granularity`` by knob, ``knobs`` with their settings, ``seed``.
+        recipe: ``method``, ``reading``, ``granularity`` by knob, ``knobs`` with their settings, ``seed``; of
+            methods that prepare for it also which knobs are ``searched``.
         of: what is merged.
         layout: places of the tensors.
         out: float32 ``[size]``.
@@ -104,6 +128,9 @@ def _slab(
         cutoff=lambda model, density: of.cutoff(model, trimmed, density),
         keys=[key(recipe["seed"], name, run.spans[0].name) for name in of.names],
         memo=of.memo(method.name, where),
+        lasting=of.lasting,
+        searched=frozenset(recipe.get("searched", ())),
+        statistics=of.known(method, where, run.spans[0]),
     )
 
 

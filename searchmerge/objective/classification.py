@@ -18,6 +18,7 @@ from searchmerge.config import Source, Task
 from searchmerge.objective.batching import Batches, pack
 from searchmerge.objective.data import Examples, read
 from searchmerge.objective.metrics import METRICS, Confusion, Metric, confusion
+from searchmerge.objective.tokens import padding, tokenised
 from searchmerge.types import MERGED, Outcomes, UserError
 
 
@@ -157,7 +158,7 @@ def load(
             f"all examples of {source.path or source.dataset} have one label: a constant answer is perfect",
             stacklevel=2,
         )
-    columns = _tokenised(examples, tokenizer, task.max_length)
+    columns = tokenised(examples.texts, tokenizer, task.max_length)
     return Classification(
         name=task.name,
         head=task.head or MERGED,
@@ -165,38 +166,10 @@ def load(
         metric=METRICS[task.metric],
         gold=examples.labels,
         n_labels=n_labels,
-        batches=pack(columns, _padding(tokenizer), batch_tokens=batch_tokens, device=device),
+        batches=pack(columns, padding(tokenizer), batch_tokens=batch_tokens, device=device),
         pad_token_id=tokenizer.pad_token_id,
         digest=_digest([task.name, task.head, task.weight, task.metric, n_labels], columns, examples),
     )
-
-
-def _tokenised(examples: Examples, tokenizer: Any, max_length: int | None) -> dict[str, list[list[int]]]:
-    # A tokenizer without a limit of its own has 10^30.
-    limits = [limit for limit in (max_length, tokenizer.model_max_length) if limit and limit < 10**9]
-    encoded = tokenizer(
-        list(examples.texts),
-        truncation=bool(limits),
-        max_length=min(limits, default=None),
-        return_attention_mask=False,
-        verbose=False,
-    )
-    # Columns of zeros are what models assume; some models do not take them.
-    return {
-        name: column
-        for name, column in encoded.items()
-        if name == "input_ids" or any(any(values) for values in column)
-    }
-
-
-def _padding(tokenizer: Any) -> dict[str, int]:
-    if tokenizer.pad_token_id is None:
-        raise UserError(
-            expected="a tokenizer with a padding token",
-            got="one that has none",
-            cure="set pad_token in tokenizer_config.json, and its number as pad_token_id in config.json",
-        )
-    return {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
 
 
 def _digest(settings: list[Any], columns: Mapping[str, list[list[int]]], examples: Examples) -> str:

@@ -54,12 +54,25 @@ def read(source: Source, *, text: str, label: str, label2id: Mapping[str, int]) 
         texts.append(_text(row, text, where))
         labels.append(_label(row, label, label2id, where))
     if not texts:
-        raise UserError(
-            expected=f"at least one example in {source.path or source.dataset}",
-            got="none",
-            cure="give a file or a split that has examples",
-        )
+        raise _no_example(source)
     return Examples(tuple(texts), np.array(labels, dtype=np.int64))
+
+
+def read_texts(source: Source, *, text: str) -> tuple[str, ...]:
+    """Read the texts of a split; arguments and errors as :func:`read`, labels are not looked at."""
+    rows = itertools.islice(_rows(source, "", {}), source.limit)
+    texts = tuple(_text(row, text, where) for where, row in rows)
+    if not texts:
+        raise _no_example(source)
+    return texts
+
+
+def _no_example(source: Source) -> UserError:
+    return UserError(
+        expected=f"at least one example in {source.path or source.dataset}",
+        got="none",
+        cure="give a file or a split that has examples",
+    )
 
 
 def _rows(source: Source, label: str, label2id: Mapping[str, int]) -> Iterator[Row]:
