@@ -23,6 +23,7 @@ from searchmerge.baselines import baselines
 from searchmerge.bench import Bench
 from searchmerge.config import Budget, Part, load
 from searchmerge.files import write_json
+from searchmerge.objective import Split
 from searchmerge.optimize import run_search
 from searchmerge.types import Trial
 
@@ -31,10 +32,16 @@ METHODS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Evolver, code's rule": ({}, {"rule": "evolver-code"}),
     "Simple_Evolver": ({"merge": "linear"}, {"rule": "evolver"}),
     "Simple_Evolver, code's rule": ({"merge": "linear"}, {"rule": "evolver-code"}),
+    "Fisher_Evolver": ({"merge": "fisher"}, {"rule": "evolver"}),
+    "Fisher_Evolver, code's rule": ({"merge": "fisher"}, {"rule": "evolver-code"}),
+    "RegMean_Evolver": ({"merge": "regmean"}, {"rule": "evolver"}),
+    "RegMean_Evolver, code's rule": ({"merge": "regmean"}, {"rule": "evolver-code"}),
     "TIES_Evolver": ({"merge": "ties"}, {"rule": "evolver"}),
     "TIES_Evolver, code's rule": ({"merge": "ties"}, {"rule": "evolver-code"}),
 }
 """Options of the space and of the strategy, by the paper's name."""
+
+SPLITS: tuple[Split, ...] = ("dev", "test")
 
 STEPS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """F with Cr = 0.5, and Cr with F = 0.5."""
@@ -50,7 +57,7 @@ def main() -> None:
     options.add_argument("--grid-seeds", type=int, default=1)
     options.add_argument("--figure", type=Path)
     arguments = options.parse_args()
-    bench = Bench(load(arguments.config, ["baselines=[experts,average,tuned,ties]"]))
+    bench = Bench(load(arguments.config, ["baselines=[experts,average,tuned,ties,fisher,regmean]"]))
     budget = Budget(evaluations=(arguments.turns + 1) * len(bench.sources.experts))
     bench.config = bench.config.model_copy(update={"budget": budget})
 
@@ -96,8 +103,9 @@ def judged(bench: Bench, winners: Mapping[tuple[str, int], Trial]) -> list[dict[
     for (name, _), trial in winners.items():
         score = bench.evaluate(trial.recipe, "test").score
         found.setdefault(name, []).append((trial.score, score))
-    for name, recipe, dev in baselines(bench):
-        found[name] = [(dev.score, bench.evaluate(recipe, "test").score)]
+    for rival in baselines(bench):
+        dev, test = (np.mean([each.score for each in rival.on(split)]) for split in SPLITS)
+        found[rival.name] = [(float(dev), float(test))]
     return [{"name": name, "dev": dev, "test": test} for name, (dev, test) in _columns(found).items()]
 
 

@@ -62,13 +62,16 @@ def judged(bench: Bench, winners: dict[tuple[str, int], Trial]) -> list[dict[str
     test = bench.objective("test")
     rows: list[dict[str, Any]] = []
     references: dict[str, Evaluation] = {}
-    for name, recipe, dev in baselines(bench):
-        references[name] = bench.evaluate(recipe, "test")
-        rows.append({"name": name, "dev": dev.score, "test": standing(test, references[name])})
+    dev = bench.objective("dev")
+    for rival in baselines(bench):
+        found = rival.on("test")
+        references[rival.name] = found[0]
+        score = standing(dev, *rival.on("dev"))["score"]
+        rows.append({"name": rival.name, "dev": score, "test": standing(test, *found)})
     for (strategy, seed), trial in winners.items():
-        found = bench.evaluate(trial.recipe, "test")
-        row = {"name": strategy, "seed": seed, "dev": trial.score, "test": standing(test, found)}
-        row["gain"] = gained(test, found, references[TUNED])
+        winner = bench.evaluate(trial.recipe, "test")
+        row = {"name": strategy, "seed": seed, "dev": trial.score, "test": standing(test, winner)}
+        row["gain"] = gained(test, winner, references[TUNED])
         rows.append(row)
     return rows
 

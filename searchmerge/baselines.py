@@ -2,74 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from searchmerge.bench import Bench
+from searchmerge.config import Baseline
+from searchmerge.objective import Split
+from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.spaces.coefficients import CoefficientSpace
-from searchmerge.types import Evaluation, Recipe
+from searchmerge.standalone import standalone
+from searchmerge.types import Evaluation, Recipe, UserError
 
 COARSE = tuple(step / 10 for step in range(1, 11))
 """The coefficients that ``tuned task arithmetic`` tries first; then 0.05 to either side of the best."""
 
 FINE = 0.05
 
+MEAN_OF_EXPERTS = "mean of the experts"
 
-def baselines(bench: Bench) -> Iterator[tuple[str, Recipe, Evaluation]]:
-    """Name, recipe and dev evaluation of every baseline that the config asks for.
+
+@dataclass(frozen=True)
+class Rival:
+    """A model, or several whose scores are averaged.
+
+    Args:
+        name: what it is called in the result.
+        on: its evaluations on a split.
+    """
+
+    name: str
+    on: Callable[[Split], Sequence[Evaluation]]
+
+
+def baselines(bench: Bench) -> Iterator[Rival]:
+    """Every baseline that the config asks for; what is chosen is chosen by dev.
 
     - ``expert NAME``: each expert alone, under every task's head;
+    - ``mean of the experts``: the mean of their scores;
     - ``best expert``: the one of them with the best dev score;
+    - ``own experts``: each task by the expert whose head it names, or that has its name: no one model;
     - ``average``: the plain mean of the experts (model soup, Wortsman et al. 2022);
+    - ``greedy soup``: the mean of those that do not lower the dev score, the best first (same paper);
     - ``tuned task arithmetic``: one coefficient for all experts (Ilharco et al. 2023), the best on dev;
-    - ``ties``: TIES with the paper's defaults (Yadav et al. 2023).
+    - ``ties``, ``dare_linear``: with the papers' defaults (Yadav et al. 2023; Yu et al. 2024);
+    - ``fisher``, ``regmean``: with the papers' defaults, where statistics of the experts' data are at hand;
+    - ``ensemble``: the mean of the experts' logits: no one model, and as many forward passes;
+    - the checkpoints that the config names as ``references``, as they stand.
 
-    The last two need a base and are left out without one.
+    Those of task vectors need a base and are left out without one.
     """
-    wanted = bench.config.baselines
-    experts = list(bench.sources.experts)
-    has_base = bench.sources.base is not None
-    if "experts" in wanted:
-        yield from _experts(bench, experts)
-    if "average" in wanted:
-        yield "average", *_scored(bench, {"method": "linear"})
-    if "tuned" in wanted and has_base:
-        yield (
-            "tuned task arithmetic",
-            *tuned(lambda weight: _scored(bench, {"method": "task_arithmetic", "weight": weight})),
-        )
-    if "ties" in wanted and has_base:
-        yield "ties", *_scored(bench, {"method": "ties"})
+    scores = _Scores(bench)
+    if "experts" in bench.config.baselines:
+        yield from _experts(bench, scores)
+    yield from _merges(bench, scores)
+    if "ensemble" in bench.config.baselines:
+        members = [_alone(bench, name) for name in bench.sources.experts]
+        yield Rival("ensemble", lambda split: [bench.ensemble(members, split)])
+    for name, ref in bench.config.references.items():
+        yield _reference(bench, name, ref)
 
 
-def tuned(scored: Callable[[float], tuple[Recipe, Evaluation]]) -> tuple[Recipe, Evaluation]:
+class _Scores:
+    """Evaluations of merges, each done once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._known: dict[tuple[str, Split], Evaluation] = {}
+
+    def of(self, recipe: Recipe, split: Split = "dev") -> Evaluation:
+        place = (str(recipe), split)
+        if place not in self._known:
+            self._known[place] = self._bench.evaluate(recipe, split)
+        return self._known[place]
+
+    def rival(self, name: str, recipe: Recipe) -> Rival:
+        return Rival(name, lambda split: [self.of(recipe, split)])
+
+
+def _experts(bench: Bench, scores: _Scores) -> Iterator[Rival]:
+    alone = {name: _alone(bench, name) for name in bench.sources.experts}
+    for name, recipe in alone.items():
+        yield scores.rival(f"expert {name}", recipe)
+    yield Rival(MEAN_OF_EXPERTS, lambda split: [scores.of(recipe, split) for recipe in alone.values()])
+    yield scores.rival("best expert", max(alone.values(), key=lambda recipe: scores.of(recipe).score))
+    owners = {task.name: task.head or task.name for task in bench.config.objective.tasks}
+    if set(owners.values()) <= set(alone):
+
+        def own(split: Split) -> list[Evaluation]:
+            objective = bench.objective(split)
+            outcomes = {
+                task.name: scores.of(alone[owners[task.name]], split).outcomes[task.name]
+                for task in objective.tasks
+            }
+            return [objective.score_of(outcomes)]
+
+        yield Rival("own experts", own)
+
+
+def _merges(bench: Bench, scores: _Scores) -> Iterator[Rival]:
+    has_base, known = bench.sources.base is not None, bench.statistics
+    possible: dict[Baseline, tuple[str, bool, Callable[[], Recipe]]] = {
+        "average": ("average", True, lambda: _plain(bench, method="linear")),
+        "soup": ("greedy soup", True, lambda: _greedy_soup(bench, scores)),
+        "tuned": ("tuned task arithmetic", has_base, lambda: _tuned(bench, scores)),
+        "ties": ("ties", has_base, lambda: _plain(bench, method="ties")),
+        "dare": ("dare_linear", has_base, lambda: _plain(bench, method="dare_linear")),
+        "fisher": ("fisher", known.there("fisher"), lambda: _plain(bench, method="fisher")),
+        "regmean": ("regmean", known.there("gram"), lambda: _plain(bench, method="regmean")),
+    }
+    for wanted, (name, can_be, recipe) in possible.items():
+        if wanted in bench.config.baselines and can_be:
+            yield scores.rival(name, recipe())
+
+
+def _greedy_soup(bench: Bench, scores: _Scores) -> Recipe:
+    """Wortsman et al. 2022, recipe 1: add the experts one by one, keep each that does not lower the score."""
+
+    def mean(names: Sequence[str]) -> Recipe:
+        weights = {name: float(name in names) for name in bench.sources.experts}
+        return _plain(bench, method="linear", weight=weights)
+
+    first, *others = sorted(
+        bench.sources.experts, key=lambda name: scores.of(_alone(bench, name)).score, reverse=True
+    )
+    soup = [first]
+    for name in others:
+        if scores.of(mean([*soup, name])).score >= scores.of(mean(soup)).score:
+            soup.append(name)
+    return mean(soup)
+
+
+def _tuned(bench: Bench, scores: _Scores) -> Recipe:
+    weight = tuned(lambda weight: scores.of(_plain(bench, method="task_arithmetic", weight=weight)).score)
+    return _plain(bench, method="task_arithmetic", weight=weight)
+
+
+def tuned(score: Callable[[float], float]) -> float:
     """The best of a coarse line of coefficients and its two finer neighbours; the smaller one on a tie."""
-    tried = {weight: scored(weight) for weight in COARSE}
+    tried = {weight: score(weight) for weight in COARSE}
 
     def best() -> float:
-        return max(sorted(tried), key=lambda weight: tried[weight][1].score)
+        return max(sorted(tried), key=lambda weight: tried[weight])
 
     centre = best()
     for weight in (round(centre - FINE, 2), round(centre + FINE, 2)):
-        tried[weight] = scored(weight)
-    return tried[best()]
+        tried[weight] = score(weight)
+    return best()
 
 
-def _experts(bench: Bench, experts: list[str]) -> Iterator[tuple[str, Recipe, Evaluation]]:
-    found = []
-    for name in experts:
-        weights = {expert: float(expert == name) for expert in experts}
-        found.append(_scored(bench, {"method": "linear", "weight": weights}))
-        yield f"expert {name}", *found[-1]
-    yield "best expert", *max(found, key=lambda pair: pair[1].score)
+def _reference(bench: Bench, name: str, ref: str) -> Rival:
+    config = bench.config
+    trust = config.models.trust_remote_code
+    checkpoint = Checkpoint.open(ref, allow_pickle=config.models.allow_pickle, trust_remote_code=trust)
+    models, labels = standalone(checkpoint, config.objective.tasks, bench.device, trust_remote_code=trust)
+    for head, known in bench.labels.items():
+        if dict(labels[head]) != dict(known):
+            raise UserError(
+                expected=f"the labels {', '.join(known)} of the head {head}, with their numbers, in {ref}",
+                got=", ".join(f"{label} ({number})" for label, number in labels[head].items()),
+                cure=f"leave out references.{name}, or score it by: searchmerge evaluate {ref} CONFIG",
+            )
+    return Rival(name, lambda split: [bench.objective(split)(models)])
 
 
-def _scored(bench: Bench, options: Mapping[str, Any]) -> tuple[Recipe, Evaluation]:
+def _alone(bench: Bench, expert: str) -> Recipe:
+    weights = {name: float(name == expert) for name in bench.sources.experts}
+    return _plain(bench, method="linear", weight=weights)
+
+
+def _plain(bench: Bench, **options: Any) -> Recipe:
     space = CoefficientSpace(
         options,
         experts=tuple(bench.sources.experts),
         layout=bench.layout,
         has_base=bench.sources.base is not None,
     )
-    recipe = space.decode(())
-    return recipe, bench.evaluate(recipe)
+    return space.decode(())

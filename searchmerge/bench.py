@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -15,13 +15,12 @@ from searchmerge import objective as objectives
 from searchmerge import plugins
 from searchmerge.config import Config, Part
 from searchmerge.layout import Layout
+from searchmerge.objective import Split
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits
 from searchmerge.statistics import Statistics
 from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
 from searchmerge.workshop import Workshop, layout_of
-
-Split = Literal["dev", "test"]
 
 
 class Bench:
@@ -101,11 +100,8 @@ class Bench:
     @cached_property
     def statistics(self) -> Statistics:
         """What is known of the experts' data; nothing is read or measured before it is needed."""
-        given = self.config.statistics.data
-        own = {task.head or task.name: task.dev for task in self.config.objective.tasks}
         return Statistics(
             self.config.statistics,
-            own | given,
             self.sources,
             self.layout,
             self.device,
@@ -125,16 +121,21 @@ class Bench:
     @property
     def has_test(self) -> bool:
         """Whether every task has a test split."""
-        return all(task.test for task in self.config.objective.tasks)
+        return all(task.test for task in self.config.objective.tasks if not task.ood)
+
+    @property
+    def has_ood(self) -> bool:
+        """Whether there are tasks out of domain."""
+        return any(task.ood for task in self.config.objective.tasks)
 
     def objective(self, split: Split) -> objectives.Objective:
-        """The objective on a split, whose texts are read at the first call: ``test`` only after a search."""
+        """The objective on a split, whose texts are read at the first call: ``dev`` alone before the end."""
         if split not in self._objectives:
             self._objectives[split] = objectives.build(
                 self.config.objective,
                 split,
                 tokenizer=self.tokenizer,
-                labels=self._labels(),
+                labels=self.labels,
                 device=self.device,
             )
         return self._objectives[split]
@@ -147,12 +148,22 @@ class Bench:
         """The same on dev; None where the score does not exceed the floor."""
         return self.objective("dev").above(self._realise(recipe), floor)
 
+    def ensemble(self, recipes: Iterable[Recipe], split: Split = "dev") -> Evaluation:
+        """Score the mean of several merges' logits."""
+        return self.objective(split).ensemble(self._realise(recipe) for recipe in recipes)
+
     def _realise(self, recipe: Recipe) -> Mapping[str, nn.Module]:
         space = plugins.load("spaces", recipe["space"])
         models: Mapping[str, nn.Module] = space.realise(recipe, self.workshop)
         return models
 
-    def _labels(self) -> Mapping[str, Mapping[str, int]]:
+    @cached_property
+    def labels(self) -> Mapping[str, Mapping[str, int]]:
+        """The labels of each head that a task names.
+
+        Raises:
+            UserError: a model without labels.
+        """
         experts = self.sources.experts
         first = next(iter(experts.values()))
         labels = {}

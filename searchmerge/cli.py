@@ -152,7 +152,7 @@ def merge(
 @cli.command()
 @click.argument("model")
 @config_argument
-@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@click.option("--split", type=click.Choice(["dev", "test", "ood"]), default="test", show_default=True)
 @set_option
 @trusting
 def evaluate(
@@ -184,6 +184,45 @@ def baselines(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trus
     from searchmerge.report.table import show
 
     show(judge(Bench(load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)]))))
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["gram", "fisher"]))
+@click.argument("model")
+@click.argument("data")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--split", help="DATA is a data set of the hub, and this its split.")
+@click.option("--text", default="text", show_default=True, help="The column that holds the text.")
+@click.option("--label", default="label", show_default=True, help="The column that holds the label.")
+@click.option("--limit", type=int, default=1000, show_default=True, help="Take only the first so many texts.")
+@click.option("--max-length", type=int, help="Cut longer texts to so many tokens.")
+@click.option("--labels", type=click.Choice(["expected", "true"]), default="expected", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="float32", show_default=True
+)
+@trusting
+def stats(
+    kind: Any,
+    model: str,
+    data: str,
+    out: Path,
+    split: str | None,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+    **settings: Any,
+) -> None:
+    """Measure what RegMean (gram) or Fisher merging has to know of MODEL's DATA, as a file to share."""
+    from searchmerge.bench import device_of
+    from searchmerge.config import Source, Statistics, checked
+    from searchmerge.sources.checkpoint import Checkpoint
+    from searchmerge.statistics import files, of_model
+
+    section = checked(Statistics, settings, "the options")
+    source = Source(dataset=data, split=split) if split else Source(path=data)
+    checkpoint = Checkpoint.open(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    made = of_model(kind, checkpoint, source, section, device_of("auto"), trust_remote_code=trust_remote_code)
+    files.write(made, out)
+    click.echo(f"{out}: {made.about.examples} texts, {made.about.tokens} tokens")
 
 
 @cli.command()

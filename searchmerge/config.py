@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from searchmerge.types import UserError
+
+Baseline: TypeAlias = Literal[
+    "experts", "average", "soup", "ensemble", "tuned", "ties", "dare", "fisher", "regmean"
+]
+"""What a winner is compared with; see :func:`searchmerge.baselines.baselines`."""
 
 
 class _Section(BaseModel):
@@ -65,7 +70,10 @@ class Task(_Section):
         default=None, description="the expert whose head scores it; none: the merged one"
     )
     weight: float = Field(default=1.0, gt=0)
-    dev: Source
+    ood: bool = Field(
+        default=False, description="out of domain: its test texts judge, apart, and never choose"
+    )
+    dev: Source | None = None
     test: Source | None = None
     text: str = "text"
     label: str = "label"
@@ -76,6 +84,14 @@ class Task(_Section):
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _chooses_or_judges(self) -> Task:
+        if self.ood and (self.test is None or self.dev is not None):
+            raise ValueError("a task out of domain has test and no dev: it never chooses")
+        if not self.ood and self.dev is None:
+            raise ValueError("give dev, the texts that choose")
+        return self
 
 
 class Objective(_Section):
@@ -94,6 +110,8 @@ class Objective(_Section):
         names = [task.name for task in tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"every task needs a name of its own, these were given: {', '.join(names)}")
+        if all(task.ood for task in tasks):
+            raise ValueError("give a task that is not out of domain, to choose by")
         return tasks
 
 
@@ -101,7 +119,7 @@ class Statistics(_Section):
     """What is known of the data that the experts were trained on, for methods that merge by it."""
 
     data: dict[str, Source] = Field(
-        default={}, description="texts of each expert; none: the dev split of the task with its head or name"
+        default={}, description="texts of each expert, of its training set if they are at hand"
     )
     text: str = "text"
     label: str = "label"
@@ -150,12 +168,11 @@ class Config(_Section):
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    baselines: tuple[Literal["experts", "average", "tuned", "ties"], ...] = (
-        "experts",
-        "average",
-        "tuned",
-        "ties",
-    )
+    baselines: tuple[Baseline, ...] = get_args(Baseline)
+    references: dict[str, str] = Field(default={}, description="further checkpoints to compare with, by name")
+
+
+_Checked = TypeVar("_Checked", bound=BaseModel)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Config:
@@ -191,10 +208,15 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
 
 def validate(raw: Mapping[str, Any]) -> Config:
     """Check a config that is already a mapping, with the same errors as :func:`load`."""
+    return checked(Config, raw, "config")
+
+
+def checked(section: type[_Checked], raw: Mapping[str, Any], where: str) -> _Checked:
+    """Check one section, or the whole, with the same errors as :func:`load`; ``where`` names it."""
     try:
-        return Config.model_validate(raw)
+        return section.model_validate(raw)
     except ValidationError as error:
-        raise explain(error, Config, "config") from error
+        raise explain(error, section, where) from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> UserError:
@@ -271,6 +293,8 @@ def _absolute(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(objective, dict) and isinstance(objective.get("tasks"), list):
         tasks = [_absolute_task(task, folder) for task in objective["tasks"]]
         raw = {**raw, "objective": {**objective, "tasks": tasks}}
+    if isinstance(raw.get("references"), dict):
+        raw = {**raw, "references": {name: resolve(ref) for name, ref in raw["references"].items()}}
     if isinstance(raw.get("statistics"), dict):
         raw = {**raw, "statistics": _absolute_statistics(raw["statistics"], folder)}
     return raw

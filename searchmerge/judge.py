@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from searchmerge.baselines import baselines
+from searchmerge.baselines import Rival, baselines
 from searchmerge.bench import Bench
-from searchmerge.objective import Objective
+from searchmerge.objective import Objective, Split
 from searchmerge.objective.bootstrap import gain, interval, task_intervals
 from searchmerge.types import Evaluation, Recipe, Trial
 
@@ -36,62 +37,66 @@ class Gain(TypedDict):
     high: float
 
 
-def standing(objective: Objective, evaluation: Evaluation) -> Standing:
-    """Score, metrics and intervals of an evaluation."""
-    low, high = interval(objective, evaluation.outcomes)
-    bounds = task_intervals(objective, evaluation.outcomes)
+def standing(objective: Objective, *evaluations: Evaluation) -> Standing:
+    """Score, metrics and intervals of an evaluation, or of the mean of several."""
+    outcomes = [evaluation.outcomes for evaluation in evaluations]
+    low, high = interval(objective, *outcomes)
+    bounds = task_intervals(objective, *outcomes)
+    count = len(evaluations)
     tasks: dict[str, TaskStanding] = {
-        task: {"value": value, "low": bounds[task][0], "high": bounds[task][1]}
-        for task, value in evaluation.metrics.items()
+        task: {
+            "value": sum(evaluation.metrics[task] for evaluation in evaluations) / count,
+            "low": bounds[task][0],
+            "high": bounds[task][1],
+        }
+        for task in evaluations[0].metrics
     }
-    return {"score": evaluation.score, "low": low, "high": high, "tasks": tasks}
+    score = sum(evaluation.score for evaluation in evaluations) / count
+    return {"score": score, "low": low, "high": high, "tasks": tasks}
 
 
-def gained(objective: Objective, winner: Evaluation, other: Evaluation) -> Gain:
-    """The paired gain of ``winner`` over ``other``."""
-    mean, low, high = gain(objective, winner.outcomes, other.outcomes)
+def gained(objective: Objective, winner: Evaluation, *others: Evaluation) -> Gain:
+    """The paired gain of ``winner`` over another model, or over the mean of several."""
+    mean, low, high = gain(objective, winner.outcomes, *(other.outcomes for other in others))
     return {"mean": mean, "low": low, "high": high}
 
 
 def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
-    """Dev and test standing of each baseline and, after a search, of the winner and its gain over them.
+    """Standings of each baseline and, after a search, of the winner and its gain over them.
 
-    The test split is read here and not before; nothing is chosen by it.
+    The test split, and tasks out of domain, are read here and not before; nothing is chosen by them.
     """
     dev = bench.objective("dev")
-    found = list(baselines(bench))
+    rivals = list(baselines(bench))  # whatever is chosen among them is chosen here, on dev
     result: dict[str, Any] = {
-        "baselines": {name: {"dev": standing(dev, score), "test": None} for name, _, score in found},
+        "baselines": {rival.name: {"dev": standing(dev, *rival.on("dev")), "test": None} for rival in rivals},
         "tasks": [task.name for task in dev.tasks],
     }
     if best is not None and best.evaluation is not None:
         result["best"] = {"trial": best.number, "dev": standing(dev, best.evaluation), "test": None}
         result["gain"] = None
+    recipe = best.recipe if best else None
     if bench.has_test:
-        recipes = {name: recipe for name, recipe, _ in found}
-        _judge_on_test(bench, best.recipe if best else None, recipes, result)
+        _judge_on(bench, "test", recipe, rivals, result)
+        if best is not None and "average" in result["baselines"]:
+            gain = result["baselines"]["average"]["gain"]
+            result["gain"] = {"over": "average", "test": gain, "seen": gain["low"] > 0}
+    if bench.has_ood:
+        _judge_on(bench, "ood", recipe, rivals, result)
     return result
 
 
-def _judge_on_test(
-    bench: Bench, winner: Recipe | None, rivals: dict[str, Recipe], result: dict[str, Any]
+def _judge_on(
+    bench: Bench, split: Split, winner: Recipe | None, rivals: Sequence[Rival], result: dict[str, Any]
 ) -> None:
-    test = bench.objective("test")
-    known: dict[str, Evaluation] = {}
-
-    def scored(recipe: Recipe) -> Evaluation:
-        key = str(recipe)
-        if key not in known:  # the best expert is one of the experts
-            known[key] = bench.evaluate(recipe, "test")
-        return known[key]
-
-    for name, recipe in rivals.items():
-        result["baselines"][name]["test"] = standing(test, scored(recipe))
+    objective = bench.objective(split)
+    found = {rival.name: rival.on(split) for rival in rivals}
+    for name, evaluations in found.items():
+        result["baselines"][name][split] = standing(objective, *evaluations)
     if winner is None:
         return
-    result["best"]["test"] = standing(test, scored(winner))
-    for name, recipe in rivals.items():
-        result["baselines"][name]["gain"] = gained(test, scored(winner), scored(recipe))
-    if "average" in rivals:
-        gain = result["baselines"]["average"]["gain"]
-        result["gain"] = {"over": "average", "test": gain, "seen": gain["low"] > 0}
+    ours = bench.evaluate(winner, split)
+    result["best"][split] = standing(objective, ours)
+    if split == "test":
+        for name, evaluations in found.items():
+            result["baselines"][name]["gain"] = gained(objective, ours, *evaluations)

@@ -125,7 +125,7 @@ def named_statistics(named: Mapping[str, Any], sources: Sources, device: torch.d
                 )
             given[kind][name] = str(path)
     section = StatisticsSection.model_validate(given)
-    return Statistics(section, {}, sources, layout_of(sources), device)
+    return Statistics(section, sources, layout_of(sources), device)
 
 
 def _source(checkpoint: Checkpoint) -> dict[str, Any]:

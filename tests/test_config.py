@@ -35,7 +35,9 @@ def test_paths_are_taken_from_the_configs_folder_and_hub_ids_left(tmp_path: Path
     config = load(written(tmp_path, content))
     assert config.models.experts == {"a": str(tmp_path / "expert"), "b": "hub/b"}
     assert config.models.base == str(tmp_path / "nowhere")
-    assert config.objective.tasks[0].dev.path == str(tmp_path / "dev.jsonl")
+    dev = config.objective.tasks[0].dev
+    assert dev is not None
+    assert dev.path == str(tmp_path / "dev.jsonl")
 
 
 def test_overrides(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_overrides(tmp_path: Path) -> None:
         ({**VALID, "models": {**VALID["models"], "bse": "x"}}, "one of the keys allow_pickle, base, experts"),
         ({**VALID, "objective": {"tasks": [{"name": "t", "dev": "d", "sped": 1}]}}, "dev, head, kind, label"),
         ({**VALID, "objective": {"tasks": [{"name": "t", "dev": {"path": "d", "x": 1}}]}}, "dataset, limit"),
-        ({**VALID, "objective": {"tasks": [{"name": "t"}]}}, "objective.tasks.0.dev"),
+        ({**VALID, "objective": {"tasks": [{"name": "t"}]}}, "objective.tasks.0: give dev"),
         ({**VALID, "objective": {"tasks": []}}, "objective.tasks"),
         ({**VALID, "objective": {"tasks": [{"name": "t", "dev": "d"}] * 2}}, "a name of its own"),
         ({**VALID, "budget": {"evaluations": 0}}, "budget.evaluations"),

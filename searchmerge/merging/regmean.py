@@ -79,7 +79,7 @@ def _by_shares(slab: Slab, weights: Sequence[float], alpha: float) -> Tensor:
 
 
 def _by_spectrum(slab: Slab, weights: Sequence[float], alpha: float) -> Tensor:
-    """With ``D = diag(S)`` and ``D^-1/2 G D^-1/2 = Q L Qᵀ``, ``S(alpha)`` is diagonal in Q for every alpha."""
+    """With ``D = diag(S)`` and ``D^-1/2 G D^-1/2 = Q L Qᵀ``, ``S(alpha)`` is diagonal in Q at every alpha."""
     if "spectrum" not in slab.memo:
         slab.memo["spectrum"] = _spectrum(slab, weights)
     back, values, by_full, by_diagonal = slab.memo["spectrum"]

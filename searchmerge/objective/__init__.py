@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from searchmerge import config
 from searchmerge.objective.batching import BATCH_TOKENS
@@ -19,7 +19,10 @@ from searchmerge.objective.metrics import METRICS, Metric, Values
 from searchmerge.objective.precision import resolve
 from searchmerge.types import MERGED, Evaluation, Outcomes, UserError
 
-__all__ = ["METRICS", "Labels", "Metric", "Objective", "build"]
+__all__ = ["METRICS", "Labels", "Metric", "Objective", "Split", "build"]
+
+Split: TypeAlias = Literal["dev", "test", "ood"]
+"""Which examples: those that choose, those that judge, and those that judge from other domains."""
 
 Labels: TypeAlias = Mapping[str, Mapping[str, int]]
 """A head's name to its label2id; the head of a task that names none is ``MERGED``."""
@@ -76,6 +79,23 @@ class Objective:
         with torch.inference_mode(), self._autocast():
             return self._above(models, floor)
 
+    def ensemble(self, members: Iterable[Mapping[str, nn.Module]]) -> Evaluation:
+        """Evaluate the mean of several models' logits.
+
+        Args:
+            members: live models by head, one mapping a member; each is asked before the next one is made.
+
+        Raises:
+            FloatingPointError, UserError: as for a call.
+        """
+        sums: dict[str, Tensor] = {}
+        with torch.inference_mode(), self._autocast():
+            for models in members:
+                for task in self.tasks:
+                    logits = task.logits(models[task.head]).float()
+                    sums[task.name] = sums[task.name] + logits if task.name in sums else logits
+        return self.score_of({task.name: task.largest(sums[task.name]) for task in self.tasks})
+
     def _autocast(self) -> torch.autocast:
         # One for all batches: within it, each weight is converted once.
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16)
@@ -131,13 +151,15 @@ class Objective:
 
 def build(
     section: config.Objective,
-    split: Literal["dev", "test"],
+    split: Split,
     *,
     tokenizer: Any,
     labels: Labels,
     device: torch.device,
 ) -> Objective:
-    """Read one split of every task, and nothing of the other split.
+    """Read one split of every task that has a part in it, and nothing of the other splits.
+
+    Tasks that are marked as out of domain make up the split ``ood``, by their test texts, and no other.
 
     Args:
         section: ``objective`` of the config.
@@ -159,11 +181,12 @@ def build(
             device=device,
         )
         for task in section.tasks
+        if task.ood == (split == "ood")
     ]
     return Objective(tasks, precision=resolve(section.precision, device), device=device)
 
 
-def _source(task: config.Task, split: Literal["dev", "test"]) -> config.Source:
+def _source(task: config.Task, split: Split) -> config.Source:
     source = task.dev if split == "dev" else task.test
     if source is None:
         raise UserError(

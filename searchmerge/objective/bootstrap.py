@@ -8,7 +8,7 @@ same distribution at a fraction of the work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,8 +42,7 @@ class Gain(NamedTuple):
 
 def interval(
     objective: Objective,
-    outcomes: Mapping[str, Outcomes],
-    *,
+    *outcomes: Mapping[str, Outcomes],
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
@@ -52,46 +51,49 @@ def interval(
 
     Args:
         objective: what the outcomes were recorded with.
-        outcomes: the outcome of each example, by the task's name.
+        outcomes: the outcome of each example, by the task's name; of several models the scores' mean counts.
         seed: of the resampling.
         resamples: how often the examples are drawn again.
         level: the confidence, in ``(0, 1)``.
     """
-    (metrics,) = _resampled(objective, [outcomes], resamples, seed)
+    metrics = _mean(_resampled(objective, outcomes, resamples, seed))
     return _percentiles(objective.aggregate(metrics), level)
 
 
 def task_intervals(
     objective: Objective,
-    outcomes: Mapping[str, Outcomes],
-    *,
+    *outcomes: Mapping[str, Outcomes],
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Give the interval of each task's metric, by the task's name; arguments as :func:`interval`."""
-    (metrics,) = _resampled(objective, [outcomes], resamples, seed)
+    metrics = _mean(_resampled(objective, outcomes, resamples, seed))
     return {name: _percentiles(values, level) for name, values in metrics.items()}
 
 
 def gain(
     objective: Objective,
     ours: Mapping[str, Outcomes],
-    theirs: Mapping[str, Outcomes],
-    *,
+    *theirs: Mapping[str, Outcomes],
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Gain:
-    """Compare two models on the same examples: the score of ``ours`` minus that of ``theirs``.
+    """Compare two models on the same examples: the score of ``ours`` minus (the mean of) that of ``theirs``.
 
     The resampling is paired (both are scored on the same resample), so what makes examples hard for both
     cancels out. Where the interval holds 0, the gain is within noise. Arguments as :func:`interval`.
     """
-    high, low = _resampled(objective, [ours, theirs], resamples, seed)
-    differences = objective.aggregate(high) - objective.aggregate(low)
-    observed = objective.score_of(ours).score - objective.score_of(theirs).score
+    high, *low = _resampled(objective, [ours, *theirs], resamples, seed)
+    differences = objective.aggregate(high) - objective.aggregate(_mean(low))
+    scores = [objective.score_of(each).score for each in theirs]
+    observed = objective.score_of(ours).score - sum(scores) / len(scores)
     return Gain(observed, *_percentiles(differences, level))
+
+
+def _mean(models: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
+    return {task: np.mean([metrics[task] for metrics in models], axis=0) for task in models[0]}
 
 
 def _percentiles(values: Values, level: float) -> Interval:
@@ -100,7 +102,7 @@ def _percentiles(values: Values, level: float) -> Interval:
 
 
 def _resampled(
-    objective: Objective, models: list[Mapping[str, Outcomes]], resamples: int, seed: int
+    objective: Objective, models: Sequence[Mapping[str, Outcomes]], resamples: int, seed: int
 ) -> list[dict[str, Values]]:
     """Give for each model the metric ``[resamples]`` of each task, all models on the same resamples."""
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from searchmerge.config import Source, Task
 from searchmerge.objective.batching import Batches, pack
@@ -57,9 +57,24 @@ class Classification:
             FloatingPointError: a logit is infinite or not a number.
             UserError: the model has other labels, another padding token or too few positions.
         """
+        return self.largest(self.logits(model))
+
+    def logits(self, model: nn.Module) -> Tensor:
+        """Give the model's logits, ``[examples, labels]`` in the order of the batches.
+
+        Raises:
+            UserError: as :meth:`predict`.
+        """
         self._check(model)
         model.eval()
-        logits = torch.cat([model(**batch).logits for batch in self.batches.batches])
+        return torch.cat([model(**batch).logits for batch in self.batches.batches])
+
+    def largest(self, logits: Tensor) -> Outcomes:
+        """Give the labels of the largest logits ``[examples]``, in the order of the data.
+
+        Raises:
+            FloatingPointError: as :meth:`predict`.
+        """
         unknown = torch.full((), -1, device=logits.device)
         predicted = torch.where(logits.isfinite().all(-1), logits.argmax(-1), unknown).cpu().numpy()
         if failed := int((predicted < 0).sum()):

@@ -18,10 +18,17 @@ Result: TypeAlias = Mapping[str, Any]
 Kind: TypeAlias = Literal["expert", "baseline", "searched"]
 
 LABELS = {
+    "mean of the experts": "mean of the experts",
     "best expert": "best single expert",
+    "own experts": "each task's own expert",
+    "ensemble": "ensemble of the experts",
     "average": "plain average",
+    "greedy soup": "greedy soup",
     "tuned task arithmetic": "one tuned coefficient",
     "ties": "default TIES",
+    "dare_linear": "default DARE",
+    "fisher": "Fisher",
+    "regmean": "RegMean",
     "default": "default of the space",
 }
 """What people read for a baseline; others go by their own name."""
@@ -88,11 +95,11 @@ def tabulate(result: Result, split: Literal["dev", "test"] | None = None) -> Tab
     """
     models = _models(result)
     tested = any(scores["test"] for _, _, scores in models)
-    means = ("dev", "test") if tested else ("dev",)
+    means = tuple(mean for mean in ("dev", "test", "ood") if any(scores.get(mean) for *_, scores in models))
     split = split or ("test" if tested else "dev")
     tasks = tuple(result["tasks"])
     lines = [
-        [_cell(scores[mean]) for mean in means]
+        [_cell(scores.get(mean)) for mean in means]
         + [_cell((scores[split] or {"tasks": {}})["tasks"].get(task)) for task in tasks]
         for _, _, scores in models
     ]

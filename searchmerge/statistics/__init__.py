@@ -40,7 +40,6 @@ class Statistics:
 
     Args:
         section: ``statistics`` of the config.
-        data: the texts of each expert, by name; an expert with a file of its own needs none.
         sources: the opened checkpoints.
         layout: places of the merged tensors.
         device: where models run and tensors are kept.
@@ -51,7 +50,6 @@ class Statistics:
     def __init__(
         self,
         section: config.Statistics,
-        data: Mapping[str, config.Source],
         sources: Sources,
         layout: Layout,
         device: torch.device,
@@ -59,7 +57,7 @@ class Statistics:
         trust_remote_code: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._section, self._data, self._sources, self._layout = section, data, sources, layout
+        self._section, self._sources, self._layout = section, sources, layout
         self._device, self._trust, self._say = device, trust_remote_code, say
         self._read: dict[tuple[Kind, str], Statistic] = {}
         self._fisher: Tensor | None = None
@@ -114,7 +112,7 @@ class Statistics:
         return all(self._at_hand(kind, name) for name in self._sources.experts)
 
     def _at_hand(self, kind: Kind, expert: str) -> bool:
-        return expert in self._given(kind) or expert in self._data
+        return expert in self._given(kind) or expert in self._section.data
 
     def _given(self, kind: Kind) -> Mapping[str, str]:
         given: Mapping[str, str] = getattr(self._section, kind)
@@ -157,7 +155,9 @@ class Statistics:
             return Path(self._given(kind)[expert])
         self.require(kind)
         checkpoint = self._sources.experts[expert]
-        texts = texts_of(checkpoint, self._data[expert], self._section, kind, self._device, self._trust)
+        texts = texts_of(
+            checkpoint, self._section.data[expert], self._section, kind, self._device, self._trust
+        )
         precision = self._section.precision
         made_of = [kind, checkpoint.fingerprint, texts.digest, precision, str(self._device)]
         name = hashlib.sha256(json.dumps([*made_of, self._section.labels]).encode()).hexdigest()[:32]

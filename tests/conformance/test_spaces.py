@@ -18,12 +18,14 @@ from searchmerge.spaces.population import PopulationSpace
 from searchmerge.testing import SPACE_CHECKS, check_sources, check_weights
 from searchmerge.types import Recipe, Space
 from searchmerge.workshop import Workshop
-from tests.family import tiny_family
+from tests.family import LABELS, rewrite, tiny_family
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(load(tiny_family(tmp_path_factory.mktemp("family"))))
+    data = {name: f"data/{name}.dev.jsonl" for name in LABELS}
+    config = tiny_family(tmp_path_factory.mktemp("family"))
+    return Bench(load(rewrite(config, statistics={"data": data, "cache": "statistics"})))
 
 
 def space(bench: Bench, kind: str = "coefficients", **options: Any) -> Space:
@@ -40,11 +42,15 @@ CASES: list[dict[str, Any]] = [
     {"method": "ties", "granularity": {"weight": "layer"}, "weight": [0, 1], "density": [0.1, 1]},
     {"method": "dare_ties", "granularity": "layer", "density": {"choices": [0.1, 0.5]}, "lambda": [0, 2]},
     {"method": "slerp", "granularity": "block", "t": [0, 1]},
+    {"method": "regmean", "granularity": {"alpha": "layer"}, "alpha": [0.1, 1]},
+    {"method": "regmean", "weight": [0.5, 2]},
+    {"method": "fisher", "granularity": "layer", "weight": [0.5, 2]},
     *({"kind": "population", "unit": unit, "storage": storage} for unit, storage in
       (("parameter", "float32"), ("row", "bfloat16"), ("tensor", "float16"), ("layer", "bfloat16"))),
     {"kind": "population", "variants": {"scaled": [0.5]}},
     {"kind": "population", "storage": "bfloat16", "merge": {"method": "ties", "density": 0.4}},
     {"kind": "population", "unit": "layer", "merge": "linear", "variants": {"pairs": True}},
+    *({"kind": "population", "merge": method} for method in ("fisher", "regmean")),
     {"kind": "population", "unit": "row", "merge": "task_arithmetic", "fitness": "individual"},
 ]  # fmt: skip
 

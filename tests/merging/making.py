@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,8 +39,29 @@ def coarse(seed: int, *shape: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(-STEPS, STEPS + 1, shape) / STEPS).float()
 
 
+@dataclass
+class Known:
+    """Statistics of one tensor, as a method asks for them."""
+
+    information: Sequence[Tensor] = ()
+    grams: Sequence[Tensor | None] = ()
+    input_first: bool = False
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    def fisher(self, model: int) -> Tensor:
+        return self.information[model]
+
+    def gram(self, model: int) -> Tensor | None:
+        return self.grams[model]
+
+
 def slab_of(base: Tensor | None, deltas: Tensor, **others: Any) -> Slab:
-    """A slab that is a whole tensor; its output starts as NaN, so that what is left unwritten shows."""
+    """A slab that is a whole tensor; its output starts as NaN, so that what is left unwritten shows.
+
+    Of the models' data is known, unless told otherwise, that the tensor is no linear layer's weight, and that
+    their answers depend on it as much as it deviates.
+    """
+    others.setdefault("statistics", Known(list(deltas.square()), [None] * len(deltas)))
     magnitudes = Magnitudes(deltas)
     experts, size = deltas.shape
     return Slab(
