@@ -1,0 +1,92 @@
+"""What statistics cost: Grams against the bare forward pass, Fisher information against forward and backward.
+
+    python -m benchmarks.statistics [--threads 2] [--examples 1000] [--tokens 64]
+
+One random RoBERTa of 125M parameters with two labels, on random texts, all in one process, in float32; Grams
+also in bfloat16 (`precision: bfloat16` of the statistics), forward pass and products alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from transformers import RobertaConfig, RobertaForSequenceClassification
+
+from searchmerge.objective.batching import BATCH_TOKENS, Batch
+from searchmerge.statistics.fisher import fisher
+from searchmerge.statistics.gram import grams
+
+
+def main() -> None:
+    """Measure, print the table and the JSON line."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options.add_argument("--examples", type=int, default=1000)
+    options.add_argument("--tokens", type=int, default=64, help="of an example")
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    model = RobertaForSequenceClassification(RobertaConfig(num_labels=2)).eval().requires_grad_(False)
+    batches, gold = texts(arguments.examples, arguments.tokens)
+    figures = measured(model, batches, gold)
+    for name, value in figures.items():
+        print(f"{name:<34} {value:>12.4f}")
+    print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+
+
+def texts(examples: int, tokens: int) -> tuple[list[Batch], list[torch.Tensor]]:
+    """Batches of random texts, all of one length, with random labels."""
+    ids = torch.randint(5, 50000, (examples, tokens))
+    size = max(1, BATCH_TOKENS["cpu"] // tokens)
+    labels = torch.randint(2, (examples,))
+    return [{"input_ids": each} for each in torch.split(ids, size)], list(torch.split(labels, size))
+
+
+def measured(model: nn.Module, batches: Sequence[Batch], gold: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Seconds of each, and the ratios."""
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                model(**batch)
+
+    def backward() -> None:
+        model.requires_grad_(True)
+        for batch, labels in zip(batches, gold, strict=True):
+            model.zero_grad()
+            torch.autograd.backward(model(**batch, labels=labels).loss)
+        model.requires_grad_(False)
+        model.zero_grad()
+
+    figures = {
+        "forward_seconds": seconds(forward),
+        "gram_seconds": seconds(lambda: grams(model, batches)),
+        "backward_seconds": seconds(backward),
+        "fisher_true_seconds": seconds(lambda: fisher(model, batches, gold)),
+    }
+    with torch.autocast("cpu", torch.bfloat16):
+        figures["forward_bfloat16_seconds"] = seconds(forward)
+        figures["gram_bfloat16_seconds"] = seconds(lambda: grams(model, batches, fast=True))
+    for ratio, (cost, floor) in {
+        "gram_ratio": ("gram", "forward"),
+        "gram_bfloat16_ratio": ("gram_bfloat16", "forward_bfloat16"),
+        "fisher_true_ratio": ("fisher_true", "backward"),
+    }.items():
+        figures[ratio] = figures[f"{cost}_seconds"] / figures[f"{floor}_seconds"]
+    return figures
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
