@@ -80,8 +80,11 @@ class CoefficientSpace:
 
     @property
     def models(self) -> float:
-        """Copies of the merged parameters that realising keeps in memory: base, experts, and the live one."""
-        return len(self._experts) + 2
+        """Copies of the merged parameters that realising keeps in memory: base, experts, and the live one.
+
+        And what a method remembers of the experts.
+        """
+        return len(self._experts) * (1 + self._method.remembers) + 2
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:  # noqa: ARG002 (points nowhere)
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""

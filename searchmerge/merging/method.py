@@ -43,6 +43,7 @@ class Slab:
             that expert in the scope that the reading trims (the knob's group, or the tensor).
         keys: one 64-bit hash key an expert, for random masks; depends on seed, expert name and tensor name.
         memo: what a method computed for this slab once and for all; lives as long as the sources.
+        row: parameters a row where the slab is a tensor: its last dimension; 0: the slab is one row.
     """
 
     base: Tensor | None
@@ -51,6 +52,7 @@ class Slab:
     cutoff: Callable[[int, float], float]
     keys: Sequence[int]
     memo: dict[str, Any] = field(default_factory=dict)
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Method:
             statistics, its masks) is defined a tensor.
         needs_base: whether it is undefined without a base model.
         experts: the least and the largest number of experts (None: any).
+        remembers: copies of an expert that ``Slab.memo`` takes, where they count.
     """
 
     name: str
@@ -75,3 +78,4 @@ class Method:
     scope: Literal["run", "tensor"] = "run"
     needs_base: bool = True
     experts: tuple[int, int | None] = (1, None)
+    remembers: float = 0.0
