@@ -189,7 +189,8 @@ def _fits(method: Method, experts: Sequence[str], has_base: bool) -> None:
         raise UserError(
             expected=f"a base model: {method.name} is defined by differences from it",
             got="no models.base",
-            cure="name the model that all experts were fine-tuned from, or take method linear or slerp",
+            cure="name the model that all experts were fine-tuned from, "
+            "or take method linear, slerp or multislerp",
         )
 
 

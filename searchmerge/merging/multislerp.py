@@ -7,6 +7,7 @@ without one, and in populations, about zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -24,7 +25,8 @@ _WEIGHT = Knob("weight", knobs.WEIGHT_SHARE.default, 0.0, knobs.WEIGHT_SHARE.hig
 _SMALLEST_NORM = 1e-8
 _ROUNDS = 200
 _CONVERGED = 1e-12
-_OPPOSITE = np.pi - 1e-3
+_OPPOSITE = -0.9995
+"""Cosine below which two directions have no mean, as in SLERP."""
 
 
 def on_the_arc(products: Floats, shares: Floats) -> Floats:
@@ -36,7 +38,7 @@ def on_the_arc(products: Floats, shares: Floats) -> Floats:
     the directions.
 
     A vector of zeros has no direction and takes its share of the weights away. Where there is no mean (the
-    directions cancel, or one is opposite to it) the experts are averaged linearly.
+    directions cancel, or one is opposite to another or to it) the experts are averaged linearly.
 
     Args:
         products: inner products, ``[experts, experts]``.
@@ -58,24 +60,30 @@ def on_the_arc(products: Floats, shares: Floats) -> Floats:
 
 def _mean(cosines: Floats, weights: Floats) -> Floats | None:
     """The coefficients ``a_i``: from the mean in space, along the mean logarithm until that vanishes."""
+    if cosines.min() < _OPPOSITE:
+        return None
     mean = weights
     for _ in range(_ROUNDS):
-        length = float(np.sqrt(max(mean @ cosines @ mean, 0.0)))
+        length = _length(mean, cosines)
         if length < _SMALLEST_NORM:
             return None
         mean = mean / length
         to_mean = (cosines @ mean).clip(-1, 1)
-        angles = np.arccos(to_mean)
-        if angles.max() > _OPPOSITE:
+        if to_mean.min() < _OPPOSITE:
             return None
-        pulls = weights / np.sinc(angles / np.pi)
+        pulls = weights / np.sinc(np.arccos(to_mean) / np.pi)  # w f / sin f
         scale = float(pulls @ to_mean)
         step = pulls - scale * mean
-        size = float(np.sqrt(max(step @ cosines @ step, 0.0)))
+        size = _length(step, cosines)
         if size < _CONVERGED:
             break
-        mean = np.cos(size) * mean + np.sin(size) / size * step
+        mean = math.cos(size) * mean + math.sin(size) / size * step
     return pulls / scale if scale > 0 else None
+
+
+def _length(coefficients: Floats, products: Floats) -> float:
+    """Of a linear combination of vectors with these inner products."""
+    return math.sqrt(max(float(coefficients @ products @ coefficients), 0.0))
 
 
 def on_the_chord(products: Floats, shares: Floats) -> Floats:
@@ -86,7 +94,7 @@ def on_the_chord(products: Floats, shares: Floats) -> Floats:
     """
     norms = np.sqrt(products.diagonal())
     units = shares / (norms + _SMALLEST_NORM)
-    length = float(np.sqrt(max(units @ products @ units, 0.0)))
+    length = _length(units, products)
     if length < _SMALLEST_NORM:
         return shares  # the directions cancel: mergekit averages two experts, and stops for more
     return units * float(shares @ norms) / length
