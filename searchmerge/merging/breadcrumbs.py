@@ -61,8 +61,8 @@ BREADCRUMBS = _method(
 )
 """arXiv:2312.06795; one method for both readings.
 
-mergekit counts ``int(gamma n)`` and ``int(density n)`` apart, so that it may keep one entry more; it keeps
-none where ``density n`` is less than one, here one is kept. Up to 0.1.4 it drops the whole task vector where
+mergekit keeps ``int(density n)`` entries, none where that is 0; here it is at least one, and may be one
+more where ``gamma n`` is no whole number. Up to 0.1.4 it drops the whole task vector where
 ``int(gamma n)`` is 0 (tensors of fewer than ``1 / gamma`` entries, and all of them without gamma); 0.1.5, and
 this, drop no outlier then.
 """

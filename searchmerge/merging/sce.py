@@ -90,13 +90,13 @@ SCE_PAPER = _method(
     "base + λ Σ ηᵢτᵢ / Σ ηᵢ of the elected sign where the τᵢ vary most, ηᵢ ∝ ‖τᵢ‖² (Wan et al. 2024)",
     0.0,
 )
-"""FuseChat, arXiv:2408.07990; as the authors contributed it to mergekit, but for the bound below."""
+"""FuseChat, arXiv:2408.07990; as in mergekit, but for the bound below."""
 SCE_MERGEKIT = _method(
     "base + λ Σ ηᵢτᵢ / Σ ηᵢ of the elected sign where the τᵢ vary most (SCE as in mergekit)",
     1e-6,
 )
 """As in mergekit: the experts weigh the same where their mean squares add up to less than 1e-6.
 
-That is where the task vectors' entries are about 1e-3 or less, as fine-tuning often leaves them. Where the
+That is where the task vectors' entries are about 1e-3 or less, so after fine-tuning in small steps. Where the
 weights of the agreeing experts add up to less than 1e-6, mergekit divides by that instead.
 """
