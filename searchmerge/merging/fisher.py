@@ -21,9 +21,7 @@ def _merge(slab: Slab, values: Values) -> None:
     Raises:
         ValueError: the weights add up to zero.
     """
-    weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
-    if not sum(weights) > 0:
-        raise ValueError("the weights of a Fisher merge add up to zero: their mean is undefined")
+    weights = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
     information = [slab.known().fisher(model) for model in range(len(weights))]
     share, total, merged = slab.out.new_empty((3, chunk_size(slab)))
     for part in chunks(slab):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from searchmerge.merging.magnitudes import DENSITY_STEPS
 from searchmerge.merging.method import Knob, Values
 
 _LARGEST = 10.0
 """Largest legal weight or lambda by magnitude: far outside what any paper uses, far inside float32."""
+
+_SMALLEST_SUM = 1e-8
 
 
 def constant(value: float) -> Callable[[int], float]:
@@ -32,6 +34,18 @@ LAMBDA = Knob("lambda", constant(1.0), -_LARGEST, _LARGEST, per_expert=False)
 def density(default: float) -> Knob:
     """The share of its entries that an expert's task vector keeps."""
     return Knob("density", constant(default), 1 / DENSITY_STEPS, 1.0)
+
+
+def shares(weights: Sequence[float]) -> list[float]:
+    """Divide weights by their sum.
+
+    Raises:
+        ValueError: they add up to zero.
+    """
+    total = sum(weights)
+    if abs(total) < _SMALLEST_SUM:
+        raise ValueError(f"the weights of the merge add up to {total:g}: their mean is undefined")
+    return [weight / total for weight in weights]
 
 
 def number(values: Values, name: str) -> float:

@@ -6,8 +6,6 @@ from searchmerge.merging import knobs
 from searchmerge.merging.method import Method, Slab, Values
 from searchmerge.merging.slabs import chunks, weighted_sum
 
-_SMALLEST_SUM = 1e-8
-
 
 def _merge(slab: Slab, values: Values) -> None:
     """Write ``sum_i w_i theta_i / sum_i w_i`` (Wortsman et al. 2022, mergekit ``linear``).
@@ -18,11 +16,7 @@ def _merge(slab: Slab, values: Values) -> None:
     Raises:
         ValueError: the weights add up to zero.
     """
-    weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
-    total = sum(weights)
-    if abs(total) < _SMALLEST_SUM:
-        raise ValueError(f"the weights of a linear merge add up to {total:g}: their mean is undefined")
-    shares = [weight / total for weight in weights]
+    shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
     for part in chunks(slab):
         base = None if slab.base is None else slab.base[part]
         weighted_sum(base, slab.deltas[:, part], shares, slab.out[part])

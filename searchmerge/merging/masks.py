@@ -8,7 +8,7 @@ share is marked at every higher one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -88,7 +88,28 @@ class Masks:
         Returns:
             float32 ``[width]`` of ones and zeros.
         """
-        threshold = threshold_of(share)
+        bits = self._sixteen(key, number, width)
+        # Negative where the word is below the threshold; the sign, spread over all bits, cuts out a one.
+        bits.sub_(threshold_of(share)).bitwise_right_shift_(31).bitwise_and_(_ONE)
+        return bits.view(torch.float32)
+
+    def words(self, key: int, number: int, width: int) -> Tensor:
+        """Give the 16 bits of the first parameters of a block, valid until the next call.
+
+        Read as unsigned: they are below ``t``, a number from 0 to ``2^16``, with probability ``t / 2^16``.
+
+        Args:
+            key: 64 bits, of the tensor.
+            number: of the block in the tensor.
+            width: parameters wanted, at most ``BLOCK``.
+
+        Returns:
+            int32 ``[width]`` from 0 to ``2^16 - 1``.
+        """
+        return self._sixteen(key, number, width).add_(STEPS // 2)
+
+    def _sixteen(self, key: int, number: int, width: int) -> Tensor:
+        """The 16 bits, read as signed."""
         upper, lower = min(width, _WORDS), max(width - _WORDS, 0)
         words, spare, bits = self._words[:upper], self._spare[:upper], self._bits[:width]
         word = block_key(key, number)
@@ -97,9 +118,7 @@ class Masks:
         torch.bitwise_right_shift(words, 16, out=bits[:upper])
         if lower:
             torch.bitwise_right_shift(words[:lower].bitwise_left_shift_(16), 16, out=bits[upper:])
-        # Negative where the word is below the threshold; the sign, spread over all bits, cuts out a one.
-        bits.sub_(threshold).bitwise_right_shift_(31).bitwise_and_(_ONE)
-        return bits.view(torch.float32)
+        return bits
 
     def write(self, keys: Sequence[int], shares: Sequence[float], part: slice, rows: Tensor) -> None:
         """Write the masks of several keys for the same parameters.
@@ -111,11 +130,28 @@ class Masks:
             rows: float32 ``[keys, part]``.
         """
         for key, share, row in zip(keys, shares, rows, strict=True):
-            for number in range(part.start // BLOCK, -(-part.stop // BLOCK)):
-                first = number * BLOCK
-                start, stop = max(part.start, first), min(part.stop, first + BLOCK)
-                block = self.block(key, number, stop - first, share)
-                row[start - part.start : stop - part.start].copy_(block[start - first :])
+            for number, width, inside, where in _blocks(part):
+                row[where].copy_(self.block(key, number, width, share)[inside])
+
+    def write_words(self, keys: Sequence[int], part: slice, rows: Tensor) -> None:
+        """Write the 16 bits of several keys for the same parameters, for shares that differ a parameter.
+
+        Args:
+            keys: one a row.
+            part: which parameters of the tensor; cheapest where it starts and stops with a block.
+            rows: float32 ``[keys, part]``; whole numbers from 0 to ``2^16 - 1``.
+        """
+        for key, row in zip(keys, rows, strict=True):
+            for number, width, inside, where in _blocks(part):
+                row[where].copy_(self.words(key, number, width)[inside])
+
+
+def _blocks(part: slice) -> Iterator[tuple[int, int, slice, slice]]:
+    """The blocks of a part: number, parameters up to its end, those wanted of them, their place in it."""
+    for number in range(part.start // BLOCK, -(-part.stop // BLOCK)):
+        first = number * BLOCK
+        start, stop = max(part.start, first), min(part.stop, first + BLOCK)
+        yield number, stop - first, slice(start - first, None), slice(start - part.start, stop - part.start)
 
 
 @lru_cache(maxsize=4)

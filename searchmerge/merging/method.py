@@ -61,6 +61,7 @@ class Slab:
             that expert in the scope that the reading trims (the knob's group, or the tensor).
         keys: one 64-bit hash key an expert, for random masks; depends on seed, expert name and tensor name.
         memo: what a method computed for this slab once and for all; lives as long as the models.
+        row: parameters a row where the slab is a tensor: its last dimension; 0: the slab is one row.
         lasting: whether the next candidate is made of the same models; if not, the memo is new every time.
         searched: of the knobs that the method prepares for, those that differ between candidates.
         statistics: what the method merges by beside the weights; None where it needs nothing.
@@ -72,6 +73,7 @@ class Slab:
     cutoff: Callable[[int, float], float]
     keys: Sequence[int]
     memo: dict[str, Any] = field(default_factory=dict)
+    row: int = 0
     lasting: bool = True
     searched: frozenset[str] = frozenset()
     statistics: Statistics | None = None
@@ -100,6 +102,7 @@ class Method:
             statistics, its masks) is defined a tensor.
         needs_base: whether it is undefined without a base model.
         experts: the least and the largest number of experts (None: any).
+        remembers: copies of an expert that ``Slab.memo`` takes, where they count.
         statistics: what it has to know of each expert's data, if anything.
         prepares: knobs whose being searched or not changes how it computes.
     """
@@ -111,5 +114,6 @@ class Method:
     scope: Literal["run", "tensor"] = "run"
     needs_base: bool = True
     experts: tuple[int, int | None] = (1, None)
+    remembers: float = 0.0
     statistics: Literal["fisher", "gram"] | None = None
     prepares: frozenset[str] = frozenset()

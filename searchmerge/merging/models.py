@@ -107,6 +107,8 @@ def merge(recipe: Recipe, of: Ingredients, layout: Layout, out: Tensor) -> None:
     """
     method = find(recipe["method"], recipe["reading"])
     for run in _runs(layout, _signature(recipe, method)):
+        if run.where.start == run.where.stop:
+            continue  # a tensor without elements
         values = {
             knob.name: _at(recipe["knobs"][knob.name], knob, of.names, run.groups[knob.name])
             for knob in method.knobs
@@ -128,6 +130,7 @@ def _slab(
         cutoff=lambda model, density: of.cutoff(model, trimmed, density),
         keys=[key(recipe["seed"], name, run.spans[0].name) for name in of.names],
         memo=of.memo(method.name, where),
+        row=run.spans[0].shape[-1] if run.spans[0].shape else 1,
         lasting=of.lasting,
         searched=frozenset(recipe.get("searched", ())),
         statistics=of.known(method, where, run.spans[0]),

@@ -29,12 +29,8 @@ def _merge(slab: Slab, values: Values) -> None:
     Raises:
         ValueError: the weights add up to zero.
     """
-    weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
-    total = sum(weights)
-    if not total > 0:
-        raise ValueError("the weights of a RegMean merge add up to zero: their mean is undefined")
+    shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
     alpha = knobs.number(values, "alpha")
-    shares = [weight / total for weight in weights]
     if slab.known().gram(0) is None:
         for part in chunks(slab):
             base = None if slab.base is None else slab.base[part]

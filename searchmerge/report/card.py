@@ -22,6 +22,16 @@ SOURCES = {
     "dare_linear": "[DARE](https://arxiv.org/abs/2311.03099) (Yu et al., 2024)",
     "dare_ties": "[DARE](https://arxiv.org/abs/2311.03099) (Yu et al., 2024) with the signs of"
     " [TIES-Merging](https://arxiv.org/abs/2306.01708) (Yadav et al., 2023)",
+    "della_linear": "[DELLA](https://arxiv.org/abs/2406.11617) (Deep et al., 2024)",
+    "della": "[DELLA](https://arxiv.org/abs/2406.11617) (Deep et al., 2024)",
+    "breadcrumbs": "[Model Breadcrumbs](https://arxiv.org/abs/2312.06795) (Davari & Belilovsky, 2023)",
+    "breadcrumbs_ties": "[Model Breadcrumbs](https://arxiv.org/abs/2312.06795) (Davari & Belilovsky, 2023)"
+    " with the signs of [TIES-Merging](https://arxiv.org/abs/2306.01708) (Yadav et al., 2023)",
+    "model_stock": "[Model Stock](https://arxiv.org/abs/2403.19522) (Jang et al., 2024)",
+    "sce": "SCE, [FuseChat](https://arxiv.org/abs/2408.07990) (Wan et al., 2024)",
+    "multislerp": "Spherical averages (Buss & Fillmore, 2001)",
+    "fisher": "[Fisher-weighted averaging](https://arxiv.org/abs/2111.09832) (Matena & Raffel, 2022)",
+    "regmean": "[RegMean](https://arxiv.org/abs/2212.09849) (Jin et al., 2023)",
     "population": "[Evolver](https://arxiv.org/abs/2406.12208) (Du et al., 2024)",
     "slerp": "Spherical interpolation (Shoemake, 1985)",
 }

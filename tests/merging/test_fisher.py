@@ -56,7 +56,7 @@ def test_a_model_that_alone_depends_on_a_parameter_decides_it() -> None:
 
 
 def test_weights_of_zero_are_a_failed_candidate() -> None:
-    with pytest.raises(ValueError, match="add up to zero"):
+    with pytest.raises(ValueError, match="add up to 0"):
         FISHER.merge(slab_of(None, coarse(0, 2, 5)), {"weight": 0.0})
 
 

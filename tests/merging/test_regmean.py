@@ -190,5 +190,5 @@ def test_experts_may_be_named_in_any_order() -> None:
 
 
 def test_weights_of_zero_are_a_failed_candidate() -> None:
-    with pytest.raises(ValueError, match="add up to zero"):
+    with pytest.raises(ValueError, match="add up to 0"):
         merged(problem(), 0.9, 0.0)
