@@ -49,7 +49,7 @@ class Models:
     def memo(self, method: str, run: slice) -> dict[str, Any]:
         return {}
 
-    def known(self, method: Method, where: slice, span: Span) -> Known | None:  # noqa: ARG002
+    def known(self, method: Method, where: slice, span: Span) -> Known | None:
         if method.statistics is None:
             return None
         return Known(list(self.vectors[:, where].square()), [None] * len(NAMES))
