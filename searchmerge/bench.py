@@ -169,13 +169,14 @@ class Bench:
         labels = {}
         for task, head in self.heads.items():
             checkpoint = first if head == MERGED else experts[head]
-            if not checkpoint.label2id:
+            found = self.sources.label2id if head == MERGED else checkpoint.label2id
+            if not found:
                 raise UserError(
                     expected=f"a classification head for task {task}: label2id in config.json",
                     got=f"none in {checkpoint.folder}",
                     cure="name an expert that has a head for the task under objective.tasks[].head",
                 )
-            labels[head] = checkpoint.label2id
+            labels[head] = found
         return labels
 
 

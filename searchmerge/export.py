@@ -20,8 +20,9 @@ from searchmerge.workshop import Workshop, head_state
 def export(workshop: Workshop, heads: Mapping[str, str], tokenizer: Any, card: str, folder: Path) -> None:
     """Write the live model, its tokenizer, its card, and the head of every task.
 
-    The folder holds the merged body under the head of the first task, in the storage type of the first
-    expert, and ``heads/TASK.safetensors`` for each task with a head of its own, the labels in the metadata.
+    The folder holds the merged body in the storage type of the first expert, under the merged head or, where
+    every task names an expert's, under that of the first task, and ``heads/TASK.safetensors`` for each task
+    with a head of its own, the labels in the metadata.
 
     Args:
         workshop: with the recipe realised.
@@ -36,7 +37,8 @@ def export(workshop: Workshop, heads: Mapping[str, str], tokenizer: Any, card: s
     first = next(iter(workshop.sources.experts.values()))
     dtype = first.tensors[workshop.layout.spans[0].name].dtype
     with new_folder(folder) as partial:
-        _save_model(workshop.models[next(iter(heads.values()))], dtype, partial)
+        carried = MERGED if MERGED in heads.values() else next(iter(heads.values()))
+        _save_model(workshop.models[carried], dtype, partial)
         for task, head in heads.items():
             if head != MERGED:
                 _save_head(workshop, head, dtype, partial / "heads" / f"{task}.safetensors")

@@ -134,6 +134,7 @@ def header(bench: Bench) -> dict[str, Any]:
         "seed": config.seed,
         "dims": names(bench.space.dims),
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
+        **({"labels": sources.alignment.record} if sources.alignment else {}),
         "objective": dev.fingerprint,
         **({"statistics": bench.statistics.data(kind)} if kind else {}),
         "device": str(bench.device),

@@ -50,6 +50,7 @@ def recipe_file(
             "base": sources.base and _source(sources.base),
             "experts": {name: _source(expert) for name, expert in sources.experts.items()},
             "heads": list(models.heads),
+            **({"labels": sources.alignment.record} if sources.alignment else {}),
         },
         "heads": dict(heads),
         "statistics": statistics.named(kind) if kind else {},
@@ -93,6 +94,7 @@ def rebuild(content: Mapping[str, Any], *, trust_remote_code: bool, allow_pickle
         _same(sources.base, named["base"])
     for name, expert in sources.experts.items():
         _same(expert, named["experts"][name])
+    _same_labels(sources, named.get("labels"))
     device = device_of("auto")
     workshop = Workshop(
         sources,
@@ -138,4 +140,15 @@ def _same(checkpoint: Checkpoint, named: Mapping[str, Any]) -> None:
             expected=f"the weights that the recipe was found with in {checkpoint.ref}",
             got="other weights (their fingerprints differ)",
             cure="restore that checkpoint, or search again",
+        )
+
+
+def _same_labels(sources: Sources, recorded: Mapping[str, Any] | None) -> None:
+    """Fingerprints are those of weights; what an aligned head's rows stand for is in the configs."""
+    found = sources.alignment.record if sources.alignment else None
+    if found != recorded:
+        raise UserError(
+            expected=f"the labels that the recipe was found with: {recorded or 'the same in every expert'}",
+            got=str(found or "the same in every expert"),
+            cure="restore label2id and id2label in config.json of the sources, or search again",
         )

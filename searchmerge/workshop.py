@@ -124,17 +124,22 @@ class Workshop:
         return self.statistics.known(method.statistics, method.name, where, span)
 
     def tensor(self, source: str | None, span: Span) -> Tensor:
-        """Read one merged tensor of an expert, or of the base for None, in float32.
+        """Read one merged tensor of an expert, or of the base for None, in float32; a head with all labels.
 
         Raises:
             UserError: a weight that is not finite.
         """
-        if source is not None:
-            return _finite(self.sources.experts[source], span.name)
-        if span.name in self.sources.absent:
-            return torch.stack([self.tensor(name, span) for name in self.experts]).mean(dim=0)
-        assert self.sources.base is not None
-        return _finite(self.sources.base, span.name)
+        alignment = self.sources.alignment
+        if alignment is not None and span.name in alignment.tensors:
+            return alignment.read(source, lambda who: self._stored(who, span.name))
+        if source is None and span.name in self.sources.absent:
+            return torch.stack([self._stored(name, span.name) for name in self.experts]).mean(dim=0)
+        return self._stored(source, span.name)
+
+    def _stored(self, source: str | None, name: str) -> Tensor:
+        checkpoint = self.sources.base if source is None else self.sources.experts[source]
+        assert checkpoint is not None
+        return _finite(checkpoint, name)
 
     def _deltas(self) -> Tensor:
         deltas = torch.empty(len(self.experts), self.layout.size, device=self.device)
@@ -146,14 +151,18 @@ class Workshop:
         return deltas
 
     def _model(self, head: str, trust_remote_code: bool) -> nn.Module:
-        expert = next(iter(self.sources.experts.values())) if head == MERGED else self.sources.experts[head]
-        model = skeleton(expert, trust_remote_code=trust_remote_code)
+        merged, alignment = head == MERGED, self.sources.alignment
+        expert = next(iter(self.sources.experts.values())) if merged else self.sources.experts[head]
+        labels = alignment.label2id if merged and alignment else None
+        model = skeleton(expert, labels=labels, trust_remote_code=trust_remote_code)
 
         def source(parameter: str) -> Tensor:
             name = expert.canonical(parameter)
-            if (span := self._places.get(name)) is not None:
+            # Beside tasks of the merged head, one that names an expert's head is still scored by that.
+            span = self._places.get(name) if merged or name in expert.model.body else None
+            if span is not None:
                 return view(self.live, span)
-            if name not in expert.tensors or head == MERGED:
+            if name not in expert.tensors or merged:
                 raise UserError(
                     expected=f"weights for {parameter} of {expert.architecture}",
                     got="a tensor that is not merged"
@@ -169,8 +178,7 @@ class Workshop:
 
 def layout_of(sources: Sources) -> Layout:
     """The layout of the merged tensors, from headers alone."""
-    first = next(iter(sources.experts.values()))
-    return Layout.of({name: first.tensors[name].shape for name in sources.merged})
+    return Layout.of({name: sources.shape(name) for name in sources.merged})
 
 
 def view(flat: Tensor, span: Span) -> Tensor:

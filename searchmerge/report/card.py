@@ -12,7 +12,7 @@ from huggingface_hub import ModelCardData
 from searchmerge.pedigree import ancestry
 from searchmerge.report.run import bred
 from searchmerge.report.table import Result, headline, markdown, plain
-from searchmerge.types import Recipe
+from searchmerge.types import MERGED, Recipe
 
 SOURCES = {
     "linear": "[Model soups](https://arxiv.org/abs/2203.05482) (Wortsman et al., 2022)",
@@ -66,6 +66,7 @@ def text(
         "## Sources",
         _sources(sources),
         *_heads(recipe_file["heads"], models["experts"]),
+        *_labels(models.get("labels")),
         *_scores(result),
         "## How to make it again",
         "Save this as `recipe.json`, put in where the local sources are, and run "
@@ -143,8 +144,21 @@ def _heads(heads: Mapping[str, str], experts: Container[str]) -> list[str]:
     for task, head in heads.items():
         file = f"heads/{plain(task)}.safetensors" if head in experts else "in the model"
         lines.append(f"| {plain(task)} | {plain(head)} | {file} |")
-    said = "Each task is scored by the head named here; the model carries the first one."
+    carried = "merged" if MERGED in heads.values() else "first"
+    said = f"Each task is scored by the head named here; the model carries the {carried} one."
     return ["## Heads", said, "\n".join(lines)]
+
+
+def _labels(aligned: Mapping[str, Any] | None) -> list[str]:
+    """What is said of a merged head whose experts have other labels; nothing where they have the same."""
+    if aligned is None:
+        return []
+    said = "The head has the labels of all experts; each label's row is merged from those that learned it:"
+    lines = [
+        f"- {plain(name)}: {', '.join(plain(label) for label in labels)}"
+        for name, labels in aligned["experts"].items()
+    ]
+    return ["## Labels", said, "\n".join(lines)]
 
 
 def _scores(result: Result | None) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from searchmerge.sources.checkpoint import Checkpoint
+from searchmerge.sources.labels import Alignment, align
 from searchmerge.types import UserError
 
 _LAYER = re.compile(r"(^|\.)\d+\.")
@@ -33,10 +34,12 @@ class Census:
         absent: those among ``merged`` that the base does not have.
         dropped: those that only the base has.
         integers: those that hold no floating-point numbers.
+        alignment: how merged heads become heads of the same labels; None where they are already.
 
     Raises:
-        UserError: tensors that only some sources have or whose shapes differ, tensors that a source lacks
-            though its class needs them, a pattern that matches none, nothing left to merge.
+        UserError: labels that cannot be aligned, tensors that only some sources have or whose shapes differ,
+            tensors that a source lacks though its class needs them, a pattern that matches none, nothing left
+            to merge.
     """
 
     base: Checkpoint | None
@@ -48,12 +51,15 @@ class Census:
     absent: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     integers: list[str] = field(default_factory=list)
+    alignment: Alignment | None = None
 
     def __post_init__(self) -> None:
         self._sources = sources_of(self.base, self.experts)
         self.heads = {name: [] for name in self.experts}
         self._check_patterns()
         self._check_complete()
+        if not self.own_heads:
+            self.alignment = align(self.base, self.experts, self._not_listed())
         in_order = [*self.experts.values(), *([self.base] if self.base else [])]
         for name in dict.fromkeys(name for source in in_order for name in source.model.parameters):
             self._sort(name)
@@ -82,6 +88,15 @@ class Census:
             if self.base is not None and "base" not in owners:
                 self.absent.append(name)
 
+    def _not_listed(self) -> set[str]:
+        """The experts' tensors that no pattern keeps out."""
+        return {
+            name
+            for expert in self.experts.values()
+            for name in expert.tensors.keys() - expert.extra
+            if not _matches(self.patterns, name, expert)
+        }
+
     def _in_layer(self, name: str) -> bool:
         """Whether a tensor belongs to one of the body's numbered layers."""
         in_body = any(name in source.model.body for source in self._sources.values())
@@ -99,7 +114,9 @@ class Census:
         return owners.keys() != self._sources.keys() and not self._in_layer(name)
 
     def _check_common(self, name: str, owners: Mapping[str, Checkpoint]) -> None:
-        shapes = {source.tensors[name].shape for source in owners.values()}
+        # Of an aligned tensor the rows may differ.
+        first = 1 if self.alignment is not None and name in self.alignment.tensors else 0
+        shapes = {source.tensors[name].shape[first:] for source in owners.values()}
         # A part that only the base's class leaves out, such as a pooler, can still be merged.
         lacking = self._sources.keys() - owners.keys() - (set() if self._in_layer(name) else {"base"})
         if len(shapes) == 1 and not lacking:

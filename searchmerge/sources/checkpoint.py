@@ -119,7 +119,9 @@ class Checkpoint:
         named = "label2id" in self.config or "id2label" in self.config
         if not named and "Classification" not in self.architecture:
             return None
-        labels = self.model.model.config.label2id
+        config = self.model.model.config
+        # Of a config.json with id2label alone, transformers does not fill in the other.
+        labels = config.label2id or {label: number for number, label in config.id2label.items()}
         return {str(label): int(number) for label, number in labels.items()}
 
     @cached_property

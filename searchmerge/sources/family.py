@@ -11,6 +11,7 @@ from searchmerge.config import Models
 from searchmerge.sources import kinship, vocabulary
 from searchmerge.sources.census import Census, differing_settings, sources_of
 from searchmerge.sources.checkpoint import Checkpoint
+from searchmerge.sources.labels import Alignment, some
 from searchmerge.types import UserError
 
 _MEANING = ("model_type", "vocab_size", "num_attention_heads", "num_key_value_heads", "hidden_act")
@@ -24,11 +25,12 @@ class Sources:
     Args:
         base: what the experts were fine-tuned from, if given.
         experts: the fine-tuned models by name, in the config's order.
-        merged: canonical names of the tensors that are merged: floating point, of one shape in every expert,
-            and in the base too unless ``absent``; in the model's order.
+        merged: canonical names of the tensors that are merged: floating point, of one shape in every expert
+            (but for the rows of aligned heads), and in the base too unless ``absent``; in the model's order.
         heads: by expert, the tensors that it keeps for itself.
         absent: those among ``merged`` that the base does not have: the experts' mean stands in for it there.
-        notes: what was ignored or assumed, in sentences.
+        notes: what was ignored, assumed or aligned, in sentences.
+        alignment: how merged heads become heads of the same labels; None where they are already.
     """
 
     base: Checkpoint | None
@@ -37,6 +39,7 @@ class Sources:
     heads: Mapping[str, tuple[str, ...]]
     absent: tuple[str, ...]
     notes: tuple[str, ...]
+    alignment: Alignment | None = None
 
     @classmethod
     def open(cls, models: Models, tasks_name_heads: bool) -> Sources:
@@ -48,7 +51,7 @@ class Sources:
             models: the config's section.
             tasks_name_heads: whether every task names the expert whose head scores it. Then all that is not
                 part of the base model is kept out of the merge, and so are parts outside its layers that some
-                source lacks (a pooler). If not, heads are merged like the rest and must agree.
+                source lacks (a pooler). If not, heads are merged like the rest, rows by the labels' names.
 
         Raises:
             UserError: a checkpoint that cannot be opened, or sources that do not fit together.
@@ -65,13 +68,15 @@ class Sources:
         for setting in _MEANING:
             _check_same(setting, everyone)
         census = Census(base, experts, models.heads, tasks_name_heads)
-        _check_labels(census)
-        shared = [name for name in census.merged if name not in set(census.absent)]
+        alignment = census.alignment
+        apart = {*census.absent, *(alignment.tensors if alignment else ())}
+        shared = [name for name in census.merged if name not in apart]
         notes = [
+            *(alignment.notes if alignment else ()),
             *_left_out(census, everyone),
             *(f"config.json differs in {difference}" for difference in differing_settings(everyone)),
             *vocabulary.compare({who: source.folder for who, source in everyone.items()}),
-            *kinship.compare(everyone, shared, heads=any(census.heads.values())),
+            *kinship.compare(everyone, shared, heads=any(census.heads.values()) or bool(alignment)),
         ]
         return cls(
             base=base,
@@ -80,7 +85,18 @@ class Sources:
             heads={name: tuple(tensors) for name, tensors in census.heads.items()},
             absent=tuple(census.absent),
             notes=tuple(notes),
+            alignment=alignment,
         )
+
+    @property
+    def label2id(self) -> Mapping[str, int] | None:
+        """The labels of the merged head, None if there is none."""
+        return self.alignment.label2id if self.alignment else next(iter(self.experts.values())).label2id
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a merged tensor."""
+        stored = next(iter(self.experts.values())).tensors[name].shape
+        return self.alignment.shape(stored) if self.alignment and name in self.alignment.tensors else stored
 
     @cached_property
     def tokenizer_folder(self) -> Path:
@@ -110,39 +126,16 @@ def _check_same(setting: str, sources: Mapping[str, Checkpoint]) -> None:
         )
 
 
-def _check_labels(census: Census) -> None:
-    """Where a head is merged, its outputs must mean the same in every expert."""
-    if all(name in expert.model.body for expert in census.experts.values() for name in census.merged):
-        return
-    named = {
-        f"expert {name}": expert.label2id
-        for name, expert in census.experts.items()
-        if expert.label2id and not all(label.startswith("LABEL_") for label in expert.label2id)
-    }
-    (first, labels), *others = named.items() or [("", None)]
-    for who, other in others:
-        if other != labels:
-            raise UserError(
-                expected="the same labels in every expert, since their heads are merged",
-                got=f"{labels} in {first}, {other} in {who}",
-                cure="name an expert's head for every task, or merge experts trained on the same labels",
-            )
-
-
 def _left_out(census: Census, sources: Mapping[str, Checkpoint]) -> list[str]:
     notes = []
     if census.dropped:
-        notes.append(f"only the base has {_some(census.dropped)}: left out")
+        notes.append(f"only the base has {some(census.dropped)}: left out")
     if census.absent:
-        notes.append(f"the base lacks {_some(census.absent)}: the experts' mean stands in for it")
+        notes.append(f"the base lacks {some(census.absent)}: the experts' mean stands in for it")
     if census.integers:
-        notes.append(f"{_some(census.integers)} hold integers: not merged")
+        notes.append(f"{some(census.integers)} hold integers: not merged")
     known = {name for source in sources.values() for name in source.model.parameters}
     for who, source in sources.items():
         if extra := sorted(source.extra - known):
-            notes.append(f"{who} stores {_some(extra)}, which no source's class has: ignored")
+            notes.append(f"{who} stores {some(extra)}, which no source's class has: ignored")
     return notes
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")

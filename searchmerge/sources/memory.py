@@ -23,8 +23,7 @@ def bytes_needed(sources: Sources, models: float) -> int:
         models: copies of the merged parameters, counted in float32, that the space keeps. A copy of the
             largest tensor comes on top, as scratch.
     """
-    first = next(iter(sources.experts.values()))
-    sizes = [math.prod(first.tensors[name].shape) for name in sources.merged]
+    sizes = [math.prod(sources.shape(name)) for name in sources.merged]
     own = sum(
         math.prod(expert.tensors[tensor].shape)
         for name, expert in sources.experts.items()
