@@ -103,13 +103,13 @@ def _experts(bench: Bench, scores: _Scores) -> Iterator[Rival]:
 def _merges(bench: Bench, scores: _Scores) -> Iterator[Rival]:
     has_base, known = bench.sources.base is not None, bench.statistics
     possible: dict[Baseline, tuple[str, bool, Callable[[], Recipe]]] = {
-        "average": ("average", True, lambda: _plain(bench, method="linear")),
+        "average": ("average", True, lambda: plain(bench, method="linear")),
         "soup": ("greedy soup", True, lambda: _greedy_soup(bench, scores)),
         "tuned": ("tuned task arithmetic", has_base, lambda: _tuned(bench, scores)),
-        "ties": ("ties", has_base, lambda: _plain(bench, method="ties")),
-        "dare": ("dare_linear", has_base, lambda: _plain(bench, method="dare_linear")),
-        "fisher": ("fisher", known.there("fisher"), lambda: _plain(bench, method="fisher")),
-        "regmean": ("regmean", known.there("gram"), lambda: _plain(bench, method="regmean")),
+        "ties": ("ties", has_base, lambda: plain(bench, method="ties")),
+        "dare": ("dare_linear", has_base, lambda: plain(bench, method="dare_linear")),
+        "fisher": ("fisher", known.there("fisher"), lambda: plain(bench, method="fisher")),
+        "regmean": ("regmean", known.there("gram"), lambda: plain(bench, method="regmean")),
     }
     for wanted, (name, can_be, recipe) in possible.items():
         if wanted in bench.config.baselines and can_be:
@@ -121,7 +121,7 @@ def _greedy_soup(bench: Bench, scores: _Scores) -> Recipe:
 
     def mean(names: Sequence[str]) -> Recipe:
         weights = {name: float(name in names) for name in bench.sources.experts}
-        return _plain(bench, method="linear", weight=weights)
+        return plain(bench, method="linear", weight=weights)
 
     first, *others = sorted(
         bench.sources.experts, key=lambda name: scores.of(_alone(bench, name)).score, reverse=True
@@ -134,8 +134,8 @@ def _greedy_soup(bench: Bench, scores: _Scores) -> Recipe:
 
 
 def _tuned(bench: Bench, scores: _Scores) -> Recipe:
-    weight = tuned(lambda weight: scores.of(_plain(bench, method="task_arithmetic", weight=weight)).score)
-    return _plain(bench, method="task_arithmetic", weight=weight)
+    weight = tuned(lambda weight: scores.of(plain(bench, method="task_arithmetic", weight=weight)).score)
+    return plain(bench, method="task_arithmetic", weight=weight)
 
 
 def tuned(score: Callable[[float], float]) -> float:
@@ -168,10 +168,11 @@ def _reference(bench: Bench, name: str, ref: str) -> Rival:
 
 def _alone(bench: Bench, expert: str) -> Recipe:
     weights = {name: float(name == expert) for name in bench.sources.experts}
-    return _plain(bench, method="linear", weight=weights)
+    return plain(bench, method="linear", weight=weights)
 
 
-def _plain(bench: Bench, **options: Any) -> Recipe:
+def plain(bench: Bench, **options: Any) -> Recipe:
+    """The recipe of a merge with fixed knobs; ``options`` as in the config's ``space``."""
     space = CoefficientSpace(
         options,
         experts=tuple(bench.sources.experts),

@@ -29,19 +29,23 @@ class Bench:
     Args:
         config: the checked config.
         say: told what takes long.
+        strangers: whether experts whose weights are unrelated are let in, to be measured.
 
     Raises:
         UserError: whatever is wrong with the sources, from their headers alone; the parts raise theirs.
     """
 
-    def __init__(self, config: Config, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, config: Config, say: Callable[[str], None] = lambda _: None, *, strangers: bool = False
+    ) -> None:
         self.config, self.say = config, say
         self.device = device_of(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.heads = {task.name: task.head or MERGED for task in config.objective.tasks}
         _known_heads(self.heads, config)
-        self.sources = Sources.open(config.models, all(task.head for task in config.objective.tasks))
+        own_heads = all(task.head for task in config.objective.tasks)
+        self.sources = Sources.open(config.models, own_heads, strangers=strangers)
         self._objectives: dict[Split, objectives.Objective] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
 from searchmerge import __version__
 from searchmerge.types import UserError
+
+if TYPE_CHECKING:
+    from searchmerge.bench import Bench
 
 # The rooms are imported inside the commands: torch and transformers take seconds, `--help` should not.
 
@@ -111,18 +114,52 @@ def optimize(
 
 @cli.command()
 @config_argument
+@click.option("--deep", is_flag=True, help="Read the weights too: should these experts be merged at all?")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where --deep leaves its figures; runs/NAME-check by default.",
+)
 @set_option
 @trusting
-def check(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trust_remote_code: bool) -> None:
-    """Say whether CONFIG can run, what it needs and how long it takes, without reading a weight."""
+def check(
+    config: Path,
+    deep: bool,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> None:
+    """Say whether CONFIG can run, what it needs and how long it takes; reads weights with --deep alone."""
     from searchmerge.bench import Bench
     from searchmerge.check import check as facts
     from searchmerge.config import load
 
-    bench = Bench(load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)]))
+    if out and not deep:
+        raise click.UsageError("--out goes with --deep: a plain check leaves no files")
+    loaded = load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)])
+    bench = Bench(loaded, strangers=deep)
     for topic, text in facts(bench):
         click.echo(f"{topic:<22} {text}")
-    click.echo("nothing speaks against this run")
+    if deep:
+        _examine(bench, out or Path("runs") / f"{config.stem}-check")
+    else:
+        click.echo("nothing speaks against this run")
+
+
+def _examine(bench: Bench, folder: Path) -> None:
+    from searchmerge.compatibility import examine, refusal
+    from searchmerge.files import output_folder
+    from searchmerge.report.compatibility import show, write
+
+    output_folder(folder)
+    click.echo()
+    findings = examine(bench, lambda line: click.echo(line, err=True))
+    show(findings)
+    picture, figures = write(findings, folder)
+    click.echo(f"{picture}, {figures}")
+    if reason := refusal(findings):
+        raise reason
 
 
 @cli.command()

@@ -1,7 +1,35 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the command line as a fixture."""
 
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+from searchmerge.cli import main
+
+if TYPE_CHECKING:
+    from tests.fixtures import Run
 
 # No test asserts a time: a busy machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Type a command; give back exit code, output and errors."""
+
+    def typed(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["searchmerge", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return typed

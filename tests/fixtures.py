@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 WORDS = tuple(f"w{number}" for number in range(60))
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+Run = Callable[..., tuple[int, str, str]]
+"""What the fixture ``run`` gives: types a command, gives back exit code, output and errors."""
 
 
 def tiny_tokenizer(folder: Path) -> Any:

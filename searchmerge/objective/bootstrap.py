@@ -92,6 +92,35 @@ def gain(
     return Gain(observed, *_percentiles(differences, level))
 
 
+def sag(
+    objective: Objective,
+    between: Mapping[str, Outcomes],
+    ends: tuple[Mapping[str, Outcomes], Mapping[str, Outcomes]],
+    t: float,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Gain:
+    """By how much a model scores below the straight line between two others.
+
+    Args:
+        objective: what the outcomes were recorded with.
+        between: the model's outcomes.
+        ends: those of the other two.
+        t: where it stands on the line, 0 at the first end and 1 at the second.
+        seed: as for :func:`interval`, like the rest.
+        resamples: how often the examples are drawn again, for all three alike.
+        level: the confidence.
+    """
+    first, last = ends
+    drawn = _resampled(objective, [first, between, last], resamples, seed)
+    at = [objective.aggregate(metrics) for metrics in drawn]
+    low, middle, high = (objective.score_of(model).score for model in (first, between, last))
+    observed = (1 - t) * low + t * high - middle
+    return Gain(observed, *_percentiles((1 - t) * at[0] + t * at[2] - at[1], level))
+
+
 def _mean(models: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
     return {task: np.mean([metrics[task] for metrics in models], axis=0) for task in models[0]}
 

@@ -47,7 +47,8 @@ WIDE, NARROW = 880, 358
 
 _SHORT = {**LABELS, "best expert": "best expert", "tuned task arithmetic": "one coefficient"}
 _SHORT["default"] = "space's default"
-_INCH = 72
+INCH = 72
+"""Points of an inch."""
 
 
 def curve(run: Run, *, width: int = WIDE) -> Figure:
@@ -59,7 +60,7 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
         width: in points.
     """
     figure = canvas(width, 344)
-    axes = _axes(figure, left=36, right=126 if width <= NARROW else 146, top=26, bottom=40)
+    axes = framed(figure, left=36, right=126 if width <= NARROW else 146, top=26, bottom=40)
     points = np.array([(t.number, t.score) for t in run.trials if t.evaluation]).reshape(-1, 2)
     lines = dev_lines(run)
     low, high = _span(points[:, 1], list(lines.values()))
@@ -76,7 +77,7 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
         steps = [*points[:, 0], last]
         axes.plot(steps, best, color=LIGHT["accent"], linewidth=1.8, drawstyle="steps-post", zorder=4)
         labels.append((best[-1], f"best found {number(best[-1])}", "accent"))
-    _label(axes, labels, gap=15 * (high - low) / (figure.get_figheight() * _INCH - 66))
+    _label(axes, labels, gap=15 * (high - low) / (figure.get_figheight() * INCH - 66))
     return figure
 
 
@@ -110,12 +111,16 @@ def curve_png(folder: Path, out: Path, *, width: int = WIDE) -> None:
     Raises:
         UserError: no run lies there.
     """
-    figure = curve(read(folder), width=width)
+    save_png(curve(read(folder), width=width), out)
+
+
+def save_png(figure: Figure, out: Path) -> None:
+    """Write a figure as a PNG file, twice the resolution of a plain screen."""
     figure.set_facecolor(LIGHT["paper"])
     buffer = BytesIO()
     # Tight: the labels outside the axes hang over the canvas, which the page shows and a file would cut.
     figure.savefig(
-        buffer, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=10 / _INCH
+        buffer, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=10 / INCH
     )
     out.write_bytes(buffer.getvalue())
 
@@ -124,7 +129,7 @@ def canvas(width: float, height: float) -> Figure:
     """An empty figure of that size in points, without a ground of its own."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width / _INCH, height / _INCH), dpi=2 * _INCH, facecolor="none")
+    return Figure(figsize=(width / INCH, height / INCH), dpi=2 * INCH, facecolor="none")
 
 
 def svg(figure: Figure, label: str) -> str:
@@ -148,15 +153,15 @@ def svg(figure: Figure, label: str) -> str:
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
     for name, colour in LIGHT.items():
         body = body.replace(colour, f"var(--{name})")
-    width, height = figure.get_size_inches() * _INCH
+    width, height = figure.get_size_inches() * INCH
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{body}'
 
 
-def _axes(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
+def framed(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:
     """Axes with margins in points, and nothing drawn that carries no information."""
     from matplotlib.ticker import MaxNLocator
 
-    width, height = figure.get_size_inches() * _INCH
+    width, height = figure.get_size_inches() * INCH
     place = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes(place, facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from searchmerge.pedigree import ancestry
-from searchmerge.report.figures import LIGHT, NARROW, WIDE, canvas
+from searchmerge.report.figures import INCH, LIGHT, NARROW, WIDE, canvas
 from searchmerge.report.run import bred
 from searchmerge.types import Recipe
 
@@ -106,26 +106,77 @@ def _grid(name: str, setting: Mapping[str, Any]) -> Grid:
 def draw(grid: Grid, *, width: int = WIDE) -> Figure:
     """The heat map of a grid; on a narrow page the groups go down, so that every label can be read."""
     shown = grid if width > NARROW else grid.turned()
-    rows, columns = [short(row) for row in shown.rows], [short(column) for column in shown.columns]
-    left = 8 + 6.6 * max(map(len, rows))
-    cell = min((width - left - 2) / len(columns), 110)
-    upright = 6.6 * max(map(len, columns)) > cell - 4
-    top = 8 + (6.2 * max(map(len, columns)) if upright else 14)
-    height = 26 if len(rows) <= 40 else 14
-    figure = canvas(width, top + height * len(rows) + 2)
+    figure = canvas(width, height_of(shown, width) + 2)
+    paint(sheet(figure), shown, width)
+    return figure
+
+
+def sheet(figure: Figure) -> Axes:
+    """Axes over the whole figure, in points from its upper left corner."""
+    width, height = figure.get_size_inches() * INCH
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(top + height * len(rows) + 2, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    for y, row in enumerate(rows):
+    return axes
+
+
+def height_of(grid: Grid, width: float, left: float | None = None) -> float:
+    """Points that :func:`paint` takes; arguments as there."""
+    top, row = _heights(grid, width, left)
+    return top + row * len(grid.rows)
+
+
+def margin(grid: Grid) -> float:
+    """Points that the names of a grid's rows take."""
+    return 8 + 6.6 * max(map(len, map(short, grid.rows)))
+
+
+def paint(
+    axes: Axes,
+    grid: Grid,
+    width: float,
+    *,
+    above: float = 0.0,
+    left: float | None = None,
+    largest: float | None = None,
+) -> None:
+    """Paint a grid onto a :func:`sheet`.
+
+    Args:
+        axes: the sheet.
+        grid: what to paint.
+        width: of all, in points.
+        above: points to leave free.
+        left: points for the names of the rows; by default what they take.
+        largest: the value of full strength; by default the grid's largest.
+    """
+    left = margin(grid) if left is None else left
+    largest = grid.largest if largest is None else largest
+    cell, upright = _columns(grid, width, left)
+    top, height = _heights(grid, width, left)
+    top += above
+    for y, row in enumerate(map(short, grid.rows)):
         _write(axes, left - 6, top + height * (y + 0.5), row, ha="right", va="center")
     step = ceil(13 / cell)
-    for x, column in list(enumerate(columns))[::step]:
+    for x, column in list(enumerate(map(short, grid.columns)))[::step]:
         place = (left + cell * (x + 0.5), top - 5)
         _write(axes, *place, column, ha="center", va="bottom", rotation=90 if upright else 0)
-    for y, line in enumerate(shown.values):
+    for y, line in enumerate(grid.values):
         for x, value in enumerate(line):
-            _cell(axes, (left + cell * x, top + height * y, cell, height), value, grid.largest)
-    return figure
+            _cell(axes, (left + cell * x, top + height * y, cell, height), value, largest)
+
+
+def _columns(grid: Grid, width: float, left: float) -> tuple[float, bool]:
+    """Width of a cell, and whether the columns' names must stand upright."""
+    cell = min((width - left - 2) / len(grid.columns), 110)
+    return cell, 6.6 * max(map(len, map(short, grid.columns))) > cell - 4
+
+
+def _heights(grid: Grid, width: float, left: float | None) -> tuple[float, float]:
+    """Height of the columns' names, and of a row."""
+    _, upright = _columns(grid, width, margin(grid) if left is None else left)
+    names = 6.2 * max(map(len, map(short, grid.columns))) if upright else 14
+    return 8 + names, 26 if len(grid.rows) <= 40 else 14
 
 
 def _cell(axes: Axes, box: tuple[float, float, float, float], value: float | None, largest: float) -> None:

@@ -146,11 +146,11 @@ def markdown(result: Result) -> str:
 
 def show(result: Result) -> None:
     """Print the headline (of a result that has a winner) and the table on standard output."""
-    console = _console()
+    out = console()
     if "best" in result:
-        console.print(Text(headline(result)), soft_wrap=not console.is_terminal)
-        console.print()
-    console.print(terminal(result))
+        out.print(Text(headline(result)), soft_wrap=not out.is_terminal)
+        out.print()
+    out.print(terminal(result))
 
 
 def show_standing(standing: Mapping[str, Any]) -> None:
@@ -158,7 +158,7 @@ def show_standing(standing: Mapping[str, Any]) -> None:
     shown = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, scores in {"mean of the tasks": standing, **standing["tasks"]}.items():
         shown.add_row(Text(name), _styled(_cell(scores), True))
-    _console().print(shown)
+    console().print(shown)
 
 
 def terminal(result: Result) -> RichTable:
@@ -208,10 +208,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _console() -> Console:
+def console() -> Console:
     """Standard output; what is not a terminal has no width that a table must keep to."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=200)
 
 
 def _models(result: Result) -> list[tuple[str, Kind, Mapping[str, Any]]]:

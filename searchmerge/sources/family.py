@@ -42,7 +42,7 @@ class Sources:
     alignment: Alignment | None = None
 
     @classmethod
-    def open(cls, models: Models, tasks_name_heads: bool) -> Sources:
+    def open(cls, models: Models, tasks_name_heads: bool, *, strangers: bool = False) -> Sources:
         """Open all checkpoints by their headers and check that they can be merged.
 
         Beyond headers it reads the vocabularies and a sample of the weights (megabytes of gigabytes).
@@ -52,6 +52,7 @@ class Sources:
             tasks_name_heads: whether every task names the expert whose head scores it. Then all that is not
                 part of the base model is kept out of the merge, and so are parts outside its layers that some
                 source lacks (a pooler). If not, heads are merged like the rest, rows by the labels' names.
+            strangers: whether experts whose weights are unrelated are let in, with a note.
 
         Raises:
             UserError: a checkpoint that cannot be opened, or sources that do not fit together.
@@ -76,7 +77,9 @@ class Sources:
             *_left_out(census, everyone),
             *(f"config.json differs in {difference}" for difference in differing_settings(everyone)),
             *vocabulary.compare({who: source.folder for who, source in everyone.items()}),
-            *kinship.compare(everyone, shared, heads=any(census.heads.values()) or bool(alignment)),
+            *kinship.compare(
+                everyone, shared, heads=any(census.heads.values()) or bool(alignment), strangers=strangers
+            ),
         ]
         return cls(
             base=base,

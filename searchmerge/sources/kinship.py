@@ -13,15 +13,17 @@ from searchmerge.types import UserError
 _TENSORS, _ENTRIES = 3, 1 << 20
 """The sample: so many tensors of middling size, at most so many entries of each."""
 
-_UNRELATED = 0.1
+UNRELATED = 0.1
 """Fine-tuning leaves the cosine near 1, long further training lowers it; between models of different
 initialisation it is 0 within 1/sqrt(entries)."""
 
-_FAR = 0.5
+FAR = 0.5
 """A distance to the base, relative to its norm, that few fine-tunings reach."""
 
 
-def compare(sources: Mapping[str, Checkpoint], names: Sequence[str], *, heads: bool) -> list[str]:
+def compare(
+    sources: Mapping[str, Checkpoint], names: Sequence[str], *, heads: bool, strangers: bool = False
+) -> list[str]:
     """Check that models are near one another, as those of one origin are.
 
     Args:
@@ -29,6 +31,7 @@ def compare(sources: Mapping[str, Checkpoint], names: Sequence[str], *, heads: b
         names: canonical names of tensors that all of these have in one shape.
         heads: whether the experts keep heads of their own, so that one with the base's body is still another
             model.
+        strangers: whether an unrelated expert is noted, not refused.
 
     Returns:
         Notes for the user.
@@ -40,14 +43,18 @@ def compare(sources: Mapping[str, Checkpoint], names: Sequence[str], *, heads: b
     first, *rest = sources
     for who in rest:
         cosine, distance = _compare(sources[first], sources[who], names)
-        if cosine < _UNRELATED:
+        if cosine < UNRELATED:
+            got = f"unrelated weights (cosine {cosine:.2f}) in {sources[first].ref} and {sources[who].ref}"
+            if strangers:
+                notes.append(got)
+                continue
             raise UserError(
                 expected=f"models of one origin in {first} and {who}",
-                got=f"unrelated weights (cosine {cosine:.2f}) in {sources[first].ref} and {sources[who].ref}",
+                got=got,
                 cure="give the base that the experts were trained from; "
                 "models of different initialisation cannot be merged",
             )
-        if distance > _FAR:
+        if distance > FAR:
             far = f"{who} is far from {first}: {distance:.2f} of its norm"
             notes.append(f"{far} (a fine-tuned model: below 0.1)")
     return notes

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from searchmerge.objective import METRICS, Objective, bootstrap
-from searchmerge.objective.bootstrap import gain, interval, task_intervals
+from searchmerge.objective.bootstrap import gain, interval, sag, task_intervals
 from searchmerge.objective.metrics import confusion
 from tests.fixtures import tiny_tokenizer
 from tests.objective.making import objective, task, write
@@ -142,3 +142,24 @@ def test_many_labels_are_counted_in_blocks(judge: Judge, monkeypatch: pytest.Mon
     whole = interval(one, {"0": predicted})
     monkeypatch.setattr(bootstrap, "_ENTRIES", 64)
     assert interval(one, {"0": predicted}) == whole
+
+
+def test_the_sag_below_a_line_is_that_of_resampled_examples(judge: Judge) -> None:
+    gold, first = answers(150, 0.9, 16)
+    between, last = answers(150, 0.5, 17)[1], answers(150, 0.6, 18)[1]
+    one = judge((gold, "accuracy", 1.0))
+    found = sag(one, {"0": between}, ({"0": first}, {"0": last}), 0.25, resamples=4000)
+    below = 0.75 * (first == gold) + 0.25 * (last == gold) - (between == gold)
+    reference = stats.bootstrap(
+        (below,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(19)
+    ).confidence_interval
+    assert found.difference == pytest.approx(below.mean())
+    assert found[1:] == pytest.approx((reference.low, reference.high), abs=NOISE)
+
+
+def test_below_a_flat_line_the_sag_is_the_lost_gain(judge: Judge) -> None:
+    gold, ends = answers(100, 0.8, 20)
+    between = answers(100, 0.6, 21)[1]
+    one = judge((gold, "macro_f1", 1.0))
+    found = sag(one, {"0": between}, ({"0": ends}, {"0": ends}), 0.3)
+    assert found == pytest.approx(gain(one, {"0": ends}, {"0": between}))
