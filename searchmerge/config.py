@@ -134,6 +134,11 @@ class Statistics(_Section):
     fisher: dict[str, str] = Field(default={}, description="the file of each expert")
     cache: str | None = Field(default=None, description="folder of what is measured; none: the user's cache")
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _yaml_reads_true_as_a_boolean(cls, value: Any) -> Any:
+        return "true" if value is True else value
+
     @field_validator("data", mode="before")
     @classmethod
     def _paths_alone(cls, value: Any) -> Any:

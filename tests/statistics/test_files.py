@@ -77,7 +77,7 @@ def test_what_was_measured_is_measured_once(tmp_path: Path, monkeypatch: pytest.
 def test_other_texts_or_settings_are_measured_anew(tmp_path: Path) -> None:
     config = family(tmp_path, "fisher")
     first = merged(config)
-    for change in ({"labels": "true"}, {"limit": 5}, {"max_length": 3}):
+    for change in ({"labels": True}, {"limit": 5}, {"max_length": 3}):
         rewrite(config, statistics={"data": DATA, "cache": "kept", **change})
         assert not torch.equal(merged(config), first)
 
