@@ -15,6 +15,8 @@ from searchmerge import objective as objectives
 from searchmerge import plugins
 from searchmerge.config import Config, Part
 from searchmerge.layout import Layout
+from searchmerge.merging import METHODS
+from searchmerge.merging.models import models_known
 from searchmerge.objective import Split
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits
@@ -86,8 +88,13 @@ class Bench:
     @property
     def resident_models(self) -> float:
         """Copies of the merged parameters in float32 that the search or, after it, the baselines keep."""
-        of_baselines = len(self.sources.experts) + 2 if self.config.baselines else 0
-        return max(self.space.models, of_baselines)
+        experts, wanted = len(self.sources.experts), self.config.baselines
+        known = sum(
+            models_known(method, experts, self.layout)
+            for method in METHODS.values()
+            if method.name in wanted and method.statistics and self.statistics.there(method.statistics)
+        )
+        return max(self.space.models, experts + 2 + known if wanted else 0)
 
     @cached_property
     def workshop(self) -> Workshop:

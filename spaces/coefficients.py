@@ -85,8 +85,9 @@ class CoefficientSpace:
 
         And what a method remembers of the experts, and has to know of their data.
         """
-        count = len(self._experts)
-        return count * (1 + self._method.remembers) + 2 + models_known(self._method, count, self._layout)
+        count, searched = len(self._experts), bool(self._searched().get("searched"))
+        known = models_known(self._method, count, self._layout, searched=searched)
+        return count * (1 + self._method.remembers) + 2 + known
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:  # noqa: ARG002 (points nowhere)
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""

@@ -112,7 +112,7 @@ class PopulationSpace:
         known = 0.0
         if self._merge is not None:
             method = find(self._merge["method"], self._merge["reading"])
-            known = models_known(method, len(self._founders), self._layout)
+            known = models_known(method, len(self._founders), self._layout, lasting=False)
         return stored + 1 + (1 if _needs_base(self._merge) else 0) + known
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:

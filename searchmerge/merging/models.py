@@ -79,15 +79,19 @@ class Ingredients(Protocol):
         """What the method has to know of the models' data there; ``span`` is the tensor, or the first."""
 
 
-def models_known(method: Method, experts: int, layout: Layout) -> float:
+def models_known(
+    method: Method, experts: int, layout: Layout, *, searched: bool = False, lasting: bool = True
+) -> float:
     """Copies of the merged parameters, counted in float32, that what a method has to know takes.
 
-    Grams are counted for every matrix as if none shared its inputs with another.
+    Grams are counted for every matrix as if none shared its inputs with another. What is made of them once
+    is counted too: a decomposition where their weighting is searched, shares where the models change.
     """
     if method.statistics == "fisher":
         return experts
     if method.statistics == "gram":
-        return experts * sum(span.shape[-1] ** 2 for span in layout.spans if _linear(span)) / layout.size
+        squares = sum(span.shape[-1] ** 2 for span in layout.spans if _linear(span)) / layout.size
+        return squares * experts * (1 if lasting else 2) + (5 if searched else 0)
     return 0.0
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from searchmerge.merging import knobs
+from searchmerge.merging.linear import LINEAR
 from searchmerge.merging.method import Knob, Method, Slab, Values
-from searchmerge.merging.slabs import chunks, weighted_sum
 
 _RIDGE = 1e-8
 """Share of the mean square input that is added to every square: of a dead input the plain mean is taken."""
@@ -29,14 +29,11 @@ def _merge(slab: Slab, values: Values) -> None:
     Raises:
         ValueError: the weights add up to zero.
     """
-    shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
-    alpha = knobs.number(values, "alpha")
     if slab.known().gram(0) is None:
-        for part in chunks(slab):
-            base = None if slab.base is None else slab.base[part]
-            weighted_sum(base, slab.deltas[:, part], shares, slab.out[part])
+        LINEAR.merge(slab, {"weight": values["weight"]})
         return
-    merged = _way(slab)(slab, shares, alpha)
+    shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
+    merged = _way(slab)(slab, shares, knobs.number(values, "alpha"))
     out = slab.out.view(merged.shape if slab.known().input_first else merged.T.shape)
     out.copy_(merged if slab.known().input_first else merged.T)
     if slab.base is not None:
@@ -79,8 +76,9 @@ def _by_spectrum(slab: Slab, weights: Sequence[float], alpha: float) -> Tensor:
     if "spectrum" not in slab.memo:
         slab.memo["spectrum"] = _spectrum(slab, weights)
     back, values, by_full, by_diagonal = slab.memo["spectrum"]
-    right = torch.lerp(by_diagonal, by_full, alpha)
-    return torch.mm(back, right.div_((alpha * values + (1 - alpha))[:, None]))
+    # Float64 up to here: at alpha 1 directions without inputs are divided by almost nothing.
+    right = torch.lerp(by_diagonal, by_full, alpha).div_((alpha * values + (1 - alpha))[:, None])
+    return torch.mm(back, right.float())
 
 
 def _spectrum(slab: Slab, weights: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -93,7 +91,7 @@ def _spectrum(slab: Slab, weights: Sequence[float]) -> tuple[Tensor, Tensor, Ten
     for square, delta in zip(full, columns, strict=True):
         by_full.add_(square @ delta)
         by_diagonal.add_(square.diagonal()[:, None] * delta)
-    return back.float(), values.float(), (back.T @ by_full).float(), (back.T @ by_diagonal).float()
+    return back.float(), values, back.T @ by_full, back.T @ by_diagonal
 
 
 def _squares(slab: Slab, weights: Sequence[float]) -> tuple[list[Tensor], Tensor]:
