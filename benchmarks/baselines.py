@@ -49,8 +49,10 @@ def judged(demo: Path, out: Path, seed: int) -> dict[str, Any]:
         data = demo / "tasks" / "data" / f"{task.name}.train.jsonl"
         train(demo / "tasks" / "base", data, folder, lambda done, steps: None, Recipe(seed=seed))  # noqa: ARG005
         experts[task.name] = str(folder.absolute())
-    config = load(demo / "tasks.yaml", [f"models.experts={json.dumps(experts)}"])
-    result = judge(Bench(config, say=print))
+    settings = [f"models.experts={json.dumps(experts)}"]
+    result = judge(Bench(load(demo / "tasks.yaml", settings), say=print))
+    normalised = load(demo / "tasks.yaml", [*settings, "statistics.normalise=true", "baselines=[fisher]"])
+    result["baselines"]["Fisher, normalised"] = judge(Bench(normalised))["baselines"]["fisher"]
     write_json(out / f"baselines-{seed}.json", result)
     return result
 

@@ -254,7 +254,7 @@ def stats(
     from searchmerge.sources.checkpoint import Checkpoint
     from searchmerge.statistics import files, of_model
 
-    section = checked(Statistics, settings, "the options")
+    section = checked(Statistics, settings, "options")
     source = Source(dataset=data, split=split) if split else Source(path=data)
     checkpoint = Checkpoint.open(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     made = of_model(kind, checkpoint, source, section, device_of("auto"), trust_remote_code=trust_remote_code)

@@ -125,7 +125,9 @@ class Statistics(_Section):
     label: str = "label"
     limit: int = Field(default=1000, ge=1, description="take only the first so many texts")
     max_length: int | None = Field(default=None, ge=2)
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32", description="auto: float32, but inner products in bfloat16 where that is native"
+    )
     labels: Literal["expected", "true"] = Field(
         default="expected", description="of Fisher information: over all labels, or the true one"
     )

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from searchmerge.objective.batching import Batch
 
-_BLOCK = 768
+_BLOCK = 256
 """Columns of a product that are computed at once: products are symmetric, and half of them need not be."""
 
 
@@ -41,10 +41,10 @@ def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False) -> 
     Args:
         model: in evaluation mode.
         batches: what it is called with, in turn.
-        fast: whether the products may take the processor's bfloat16 units (which add up in float32).
+        fast: whether each batch's products are computed in bfloat16; they are added up in float32.
     """
     found = Grams()
-    collector = _Collector(found, "medium" if fast else "highest")
+    collector = _Collector(found, fast)
     with collector.watching(model), torch.inference_mode():
         for batch in batches:
             collector.begin(batch)
@@ -57,8 +57,8 @@ def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False) -> 
 class _Collector:
     """Hooks on linear layers that add their inputs up."""
 
-    def __init__(self, found: Grams, precision: str) -> None:
-        self._found, self._precision = found, precision
+    def __init__(self, found: Grams, fast: bool) -> None:
+        self._found, self._fast = found, fast
         self._real: Tensor | None = None
         self._seen: list[tuple[Tensor, str]] = []
 
@@ -95,11 +95,11 @@ class _Collector:
             self._found.same[name] = owner
             return
         self._seen.append((inputs, name))
-        rows = self._rows(inputs).float()
+        rows = self._rows(inputs)
         if name not in self._found.matrices:
-            self._found.matrices[name] = rows.new_zeros((rows.shape[1], rows.shape[1]))
-        with _products_in(self._precision):
-            _add_products(self._found.matrices[name], rows)
+            size = (rows.shape[1], rows.shape[1])
+            self._found.matrices[name] = rows.new_zeros(size, dtype=torch.float32)
+        _add_products(self._found.matrices[name], rows, self._fast)
 
     def _rows(self, inputs: Tensor) -> Tensor:
         """The inputs of real tokens, ``[tokens, in]``; an input that has no token axis counts whole."""
@@ -108,27 +108,22 @@ class _Collector:
         return inputs.reshape(-1, inputs.shape[-1])
 
 
-def _add_products(matrix: Tensor, rows: Tensor) -> None:
+def _add_products(matrix: Tensor, rows: Tensor, fast: bool) -> None:
     """Add ``rowsᵀ rows`` to the blocks on and above the diagonal."""
+    rows = rows.bfloat16() if fast else rows.float()
     for start in range(0, matrix.shape[0], _BLOCK):
         stop = min(start + _BLOCK, matrix.shape[0])
-        matrix[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
+        columns, part = rows[:, start:stop].T, matrix[start:stop, start:]
+        if fast:
+            part.add_(columns @ rows[:, start:])
+        else:
+            part.addmm_(columns, rows[:, start:])
 
 
 def _mirror(matrix: Tensor) -> None:
     """Copy what is above the diagonal below it."""
     matrix.triu_()
     matrix.add_(matrix.triu(1).T)
-
-
-@contextmanager
-def _products_in(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def shared(found: Grams) -> Mapping[str, Tensor]:
