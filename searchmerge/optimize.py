@@ -136,7 +136,7 @@ def header(bench: Bench) -> dict[str, Any]:
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
         **({"labels": sources.alignment.record} if sources.alignment else {}),
         "objective": dev.fingerprint,
-        **({"statistics": bench.statistics.data(kind)} if kind else {}),
+        **({"statistics": bench.statistics.record(kind)} if kind else {}),
         "device": str(bench.device),
         "config": config.model_dump(mode="json", exclude_none=True),
     }

@@ -114,19 +114,19 @@ def named_statistics(named: Mapping[str, Any], sources: Sources, device: torch.d
     Raises:
         UserError: a file is missing or has changed.
     """
-    given: dict[str, dict[str, str]] = {}
-    for kind, experts in named.items():
-        given[kind] = {}
-        for name, file in experts.items():
-            path = Path(file["path"])
-            if not path.exists() or digest(path) != file["sha256"]:
-                raise UserError(
-                    expected=f"the {kind} statistics of {name} that the recipe was found with, in {path}",
-                    got="another file" if path.exists() else "no such file",
-                    cure=f"measure them on the same texts: searchmerge stats {kind} MODEL DATA --out {path}",
-                )
-            given[kind][name] = str(path)
-    section = StatisticsSection.model_validate(given)
+    given = {}
+    for name, file in named.get("files", {}).items():
+        path = Path(file["path"])
+        if not path.exists() or digest(path) != file["sha256"]:
+            kind = named["kind"]
+            raise UserError(
+                expected=f"the {kind} statistics of {name} that the recipe was found with, in {path}",
+                got="another file" if path.exists() else "no such file",
+                cure=f"measure them on the same texts: searchmerge stats {kind} MODEL DATA --out {path}",
+            )
+        given[name] = str(path)
+    settings = {named["kind"]: given, "normalise": named["normalise"]} if named else {}
+    section = StatisticsSection.model_validate(settings)
     return Statistics(section, sources, layout_of(sources), device)
 
 

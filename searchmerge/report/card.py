@@ -189,12 +189,14 @@ def _shareable(recipe_file: Mapping[str, Any]) -> dict[str, Any]:
 
     models = recipe_file["models"]
     experts = {name: named(source) for name, source in models["experts"].items()}
-    statistics = {
-        kind: {name: {**file, "path": f"path/to/{_name(file['path'])}"} for name, file in of.items()}
-        for kind, of in recipe_file.get("statistics", {}).items()
-    }
-    models = {**models, "base": named(models["base"]), "experts": experts}
-    return {**recipe_file, "models": models, "statistics": statistics}
+    said = {**recipe_file, "models": {**models, "base": named(models["base"]), "experts": experts}}
+    if statistics := recipe_file.get("statistics"):
+        files = {
+            name: {**file, "path": f"path/to/{_name(file['path'])}"}
+            for name, file in statistics["files"].items()
+        }
+        said["statistics"] = {**statistics, "files": files}
+    return said
 
 
 def _json(value: Mapping[str, Any]) -> str:

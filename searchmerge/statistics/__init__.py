@@ -97,15 +97,17 @@ class Statistics:
             gram=lambda model: self._gram(experts[model], span.name),
         )
 
-    def named(self, kind: Kind) -> dict[str, dict[str, dict[str, str]]]:
-        """The file of each expert and its SHA-256, by kind and expert; measured where it is not there yet."""
+    def named(self, kind: Kind) -> dict[str, Any]:
+        """What a recipe file says of them: how they are read, and each expert's file with its SHA-256."""
         paths = {name: self._file(kind, name) for name in self._sources.experts}
         found = {name: {"path": str(path), "sha256": files.digest(path)} for name, path in paths.items()}
-        return {kind: found}
+        return {"kind": kind, "normalise": self._section.normalise, "files": found}
 
-    def data(self, kind: Kind) -> dict[str, str]:
-        """The digest of the texts that each expert's statistics were measured on."""
-        return {name: self._statistic(kind, name).about.data for name in self._sources.experts}
+    def record(self, kind: Kind) -> dict[str, Any]:
+        """What the statistics depend on beside the models, as JSON."""
+        abouts = {name: self._statistic(kind, name).about for name in self._sources.experts}
+        experts = {name: [about.data, about.precision, about.labels] for name, about in abouts.items()}
+        return {"kind": kind, "normalise": self._section.normalise, "experts": experts}
 
     def there(self, kind: Kind) -> bool:
         """Whether every expert has a file of that kind, or texts to measure it on."""
@@ -134,8 +136,7 @@ class Statistics:
 
     def _gram(self, expert: str, tensor: str) -> Tensor | None:
         statistic = self._statistic("gram", expert)
-        found = statistic.tensors.get(statistic.about.same.get(tensor, tensor))
-        return None if found is None else found.to(self._device)
+        return statistic.tensors.get(statistic.about.same.get(tensor, tensor))
 
     def _statistic(self, kind: Kind, expert: str) -> Statistic:
         if (kind, expert) not in self._read:
@@ -147,6 +148,9 @@ class Statistics:
                     got=f"those of another model in {path}",
                     cure=f"measure them anew: searchmerge stats {kind} MODEL DATA --out FILE",
                 )
+            if kind == "gram":  # information is copied into rows of its own
+                kept = {name: each.to(self._device, copy=True) for name, each in statistic.tensors.items()}
+                statistic = Statistic(statistic.about, kept)
             self._read[kind, expert] = statistic
         return self._read[kind, expert]
 

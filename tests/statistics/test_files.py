@@ -89,15 +89,18 @@ def test_normalised_information_does_not_depend_on_a_models_confidence(tmp_path:
     assert torch.allclose(information.mean(1), torch.ones(2), rtol=1e-4)
 
 
-def test_a_recipe_names_its_statistics_and_is_made_again_from_them(tmp_path: Path) -> None:
-    config = family(tmp_path)
+@pytest.mark.parametrize(("method", "normalise"), [("regmean", False), ("fisher", False), ("fisher", True)])
+def test_a_recipe_names_its_statistics_and_is_made_again_from_them(
+    tmp_path: Path, method: str, normalise: bool
+) -> None:
+    config = family(tmp_path, method, normalise=normalise)
     bench = Bench(load(config))
     recipe = bench.space.decode(default_genotype(bench.space.dims))
     content = recipe_file(bench.sources, bench.config.models, bench.heads, recipe, bench.statistics)
     write_json(tmp_path / "recipe.json", content)
     live = rebuild(read(tmp_path / "recipe.json"), trust_remote_code=False, allow_pickle=False).live
     assert torch.equal(live, merged(config))
-    path = Path(content["statistics"]["gram"]["animals"]["path"])
+    path = Path(content["statistics"]["files"]["animals"]["path"])
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="another file"):
         rebuild(content, trust_remote_code=False, allow_pickle=False)
@@ -131,3 +134,17 @@ def test_a_population_of_variants_has_no_data(tmp_path: Path) -> None:
     space = {"kind": "population", "merge": "regmean", "variants": {"pairs": True}}
     with pytest.raises(UserError, match=r"space\.variants"):
         _ = Bench(load(rewrite(config, space=space))).space
+
+
+def test_a_run_goes_on_with_the_same_statistics_only(tmp_path: Path) -> None:
+    config = family(tmp_path, "fisher")
+    rewrite(config, space={"kind": "coefficients", "method": "fisher", "weight": [0.5, 2]}, baselines=[])
+    run = ["optimize", str(config), "--budget", "2", "--out", str(tmp_path / "run")]
+    assert CliRunner().invoke(cli, run, catch_exceptions=False).exit_code == 0
+    more = [*run[:3], "3", *run[4:], "--resume"]
+    with pytest.raises(UserError, match="statistics"):
+        CliRunner().invoke(cli, [*more, "--set", "statistics.normalise=true"], catch_exceptions=False)
+    assert CliRunner().invoke(cli, more, catch_exceptions=False).exit_code == 0
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert str(tmp_path) not in card
+    assert "2111.09832" in card
