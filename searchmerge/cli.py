@@ -220,7 +220,8 @@ def baselines(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trus
     from searchmerge.judge import judge
     from searchmerge.report.table import show
 
-    show(judge(Bench(load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)]))))
+    loaded = load(config, [*overrides, *_trust(allow_pickle, trust_remote_code)])
+    show(judge(Bench(loaded, say=lambda line: click.echo(line, err=True))))
 
 
 @cli.command()
@@ -249,6 +250,9 @@ def stats(
     **settings: Any,
 ) -> None:
     """Measure what RegMean (gram) or Fisher merging has to know of MODEL's DATA, as a file to share."""
+    from rich.console import Console
+    from rich.progress import track
+
     from searchmerge.bench import device_of
     from searchmerge.config import Source, Statistics, checked
     from searchmerge.sources.checkpoint import Checkpoint
@@ -257,7 +261,15 @@ def stats(
     section = checked(Statistics, settings, "options")
     source = Source(dataset=data, split=split) if split else Source(path=data)
     checkpoint = Checkpoint.open(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-    made = of_model(kind, checkpoint, source, section, device_of("auto"), trust_remote_code=trust_remote_code)
+    made = of_model(
+        kind,
+        checkpoint,
+        source,
+        section,
+        device_of("auto"),
+        trust_remote_code=trust_remote_code,
+        track=lambda batches: track(batches, f"{kind} statistics", console=Console(stderr=True)),
+    )
     files.write(made, out)
     click.echo(f"{out}: {made.about.examples} texts, {made.about.tokens} tokens")
 

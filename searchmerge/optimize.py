@@ -38,7 +38,7 @@ def optimize(
         out: ``journal.jsonl``, ``recipe.json``, ``model/``, ``result.json`` and ``report.html`` go there.
         resume: go on with the run that is there.
         watch: sees every trial.
-        say: told what is done after the search, a line at a time.
+        say: told what takes long before and after the search, a line at a time.
 
     Returns:
         The content of ``result.json``.
@@ -47,7 +47,7 @@ def optimize(
         UserError: the input is at fault; whatever was evaluated stays in the journal.
     """
     started = time.perf_counter()
-    bench = Bench(config)
+    bench = Bench(config, say)
     best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 Batch: TypeAlias = dict[str, Tensor]
 """Keyword arguments of one forward pass, each ``[examples, width]``, on the device."""
+
+Track: TypeAlias = Callable[[Sequence[Batch]], Iterable[Batch]]
+"""Goes through batches and shows how far it has come."""
 
 BATCH_TOKENS: Mapping[str, int] = {"cpu": 1024, "cuda": 16384}
 """Tokens of a batch by the device's type.

@@ -80,8 +80,9 @@ class Progress:
             self._write_line()
 
     def say(self, text: str) -> None:
-        """End the search's line and write another one."""
-        self._end()
+        """Write a line: before the first trial above the search's line, then instead of it."""
+        if self._evaluations:
+            self._end()
         self._write(text)
 
     def line(self) -> str:

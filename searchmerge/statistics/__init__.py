@@ -15,6 +15,7 @@ from torch import Tensor
 
 from searchmerge import config
 from searchmerge.layout import Layout, Span
+from searchmerge.objective.batching import Track
 from searchmerge.sources import Sources
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.statistics import files
@@ -181,14 +182,15 @@ def of_model(
     device: torch.device,
     *,
     trust_remote_code: bool = False,
+    track: Track = iter,
 ) -> Statistic:
-    """Measure one model's statistics.
+    """Measure one model's statistics; ``track`` shows how far it has come.
 
     Raises:
         UserError: the data or the model are at fault.
     """
     texts = texts_of(checkpoint, source, section, kind, device, trust_remote_code)
-    return measure(checkpoint, texts, section, kind, device, trust_remote_code)
+    return measure(checkpoint, texts, section, kind, device, trust_remote_code, track)
 
 
 def _found(tensors: Mapping[str, Tensor], span: Span, expert: str) -> Tensor:

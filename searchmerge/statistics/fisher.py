@@ -14,13 +14,19 @@ from torch.func import functional_call, vjp, vmap
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
-from searchmerge.objective.batching import Batch
+from searchmerge.objective.batching import Batch, Track
 
 Squares = dict[str, Tensor]
 """By the parameter's name, in its shape, float32: squared gradients, added up over the examples."""
 
 
-def fisher(model: nn.Module, batches: Sequence[Batch], gold: Sequence[Tensor] | None = None) -> Squares:
+def fisher(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    gold: Sequence[Tensor] | None = None,
+    *,
+    track: Track = iter,
+) -> Squares:
     """Add up ``(∂ log p(y | x) / ∂θ)²`` over examples x.
 
     Matena & Raffel (2022), "Merging Models with Fisher-Weighted Averaging", arXiv:2111.09832, equation 3.
@@ -34,12 +40,13 @@ def fisher(model: nn.Module, batches: Sequence[Batch], gold: Sequence[Tensor] | 
         model: a classifier in evaluation mode; its parameters' ``requires_grad`` is left as found.
         batches: what it is called with, in turn.
         gold: the true labels of each batch, int64 ``[examples]``; None for all labels.
+        track: shows how far it has come.
     """
     squares = {name: torch.zeros_like(each, dtype=torch.float32) for name, each in model.named_parameters()}
     together = bool(batches) and _together(model, batches[0])
     add = _add_together if together else _add_one_by_one
     with torch.enable_grad():
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(track(batches)):
             add(model, batch, None if gold is None else gold[number], squares)
     return squares
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from searchmerge.objective.batching import Batch
+from searchmerge.objective.batching import Batch, Track
 
 _BLOCK = 256
 """Columns of a product that are computed at once: products are symmetric, and half of them need not be."""
@@ -32,7 +32,7 @@ class Grams:
     input_first: list[str] = field(default_factory=list)
 
 
-def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False) -> Grams:
+def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False, track: Track = iter) -> Grams:
     """Run a model over texts and add up ``XᵀX`` of each linear layer.
 
     Jin et al. (2023), "Dataless Knowledge Fusion by Merging Weights of Language Models", arXiv:2212.09849,
@@ -42,11 +42,12 @@ def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False) -> 
         model: in evaluation mode.
         batches: what it is called with, in turn.
         fast: whether each batch's products are computed in bfloat16; they are added up in float32.
+        track: shows how far it has come.
     """
     found = Grams()
     collector = _Collector(found, fast)
     with collector.watching(model), torch.inference_mode():
-        for batch in batches:
+        for batch in track(batches):
             collector.begin(batch)
             model(**batch)
         for matrix in found.matrices.values():

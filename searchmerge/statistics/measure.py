@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor
 
 from searchmerge.config import Source, Statistics
-from searchmerge.objective.batching import BATCH_TOKENS, Batches, pack
+from searchmerge.objective.batching import BATCH_TOKENS, Batches, Track, pack
 from searchmerge.objective.data import read, read_texts
 from searchmerge.objective.precision import resolve
 from searchmerge.objective.tokens import padding, tokenised
@@ -76,7 +76,13 @@ def texts_of(
 
 
 def measure(
-    checkpoint: Checkpoint, texts: Texts, section: Statistics, kind: Kind, device: torch.device, trust: bool
+    checkpoint: Checkpoint,
+    texts: Texts,
+    section: Statistics,
+    kind: Kind,
+    device: torch.device,
+    trust: bool,
+    track: Track = iter,
 ) -> Statistic:
     """Run a model over its texts.
 
@@ -102,9 +108,9 @@ def measure(
     )
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
         if kind == "fisher":
-            squares = fisher(model, texts.batches.batches, texts.labels)
+            squares = fisher(model, texts.batches.batches, texts.labels, track=track)
             return _named(checkpoint, about, {name: each / about.examples for name, each in squares.items()})
-        found = grams(model, texts.batches.batches, fast=_fast(section, device))
+        found = grams(model, texts.batches.batches, fast=_fast(section, device), track=track)
     canonical = checkpoint.canonical
     same = {canonical(name): canonical(owner) for name, owner in found.same.items()}
     first = tuple(canonical(name) for name in found.input_first)
