@@ -127,7 +127,20 @@ def headline(result: Result) -> str:
         return f"{said}."
     rival = (result["baselines"].get(gain["over"]) or {}).get("test")
     against = f"; {LABELS.get(gain['over'], gain['over'])} {_spoken(rival)}" if rival else ""
-    return f"{said}{against}; {_verdict(gain)}."
+    return f"{said}{against}; {_verdict(gain)}.{_better(result)}"
+
+
+def _better(result: Result) -> str:
+    """The baseline that scores most of those that are one model, where that is more than the winner."""
+    tested = {
+        name: scores["test"]
+        for name, scores in result["baselines"].items()
+        if scores["test"] and name not in ("own experts", "ensemble")
+    }
+    name = max(tested, key=lambda name: tested[name]["score"])
+    if tested[name]["score"] <= result["best"]["test"]["score"]:
+        return ""
+    return f" Without a search {LABELS.get(name, name)} scores more: {_spoken(tested[name])}."
 
 
 def markdown(result: Result) -> str:

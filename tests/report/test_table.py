@@ -168,3 +168,17 @@ def test_a_duration_is_right_to_its_last_unit(seconds: float) -> None:
     words = duration(seconds).split()
     total = sum(float(value) * units[unit] for value, unit in zip(words[::2], words[1::2], strict=True))
     assert abs(total - seconds) <= {"h": 30.0, "min": 0.5, "s": 0.05}[words[1]] + 1e-9
+
+
+def test_the_headline_names_the_merge_that_does_better_without_a_search() -> None:
+    found = result()
+    for entry in found["baselines"].values():
+        entry["test"]["score"] = 0.1
+    assert "Without a search" not in headline(found)
+    found["baselines"]["ensemble"] = {
+        **found["baselines"]["ties"],
+        "test": {"score": 1.2, "low": 1, "high": 1},
+    }
+    assert "Without a search" not in headline(found)  # it is not one model
+    found["baselines"]["ties"]["test"]["score"] = 1.1
+    assert "Without a search default TIES scores more: 1.100 [" in headline(found)
