@@ -52,8 +52,13 @@ def test_optimize_leaves_the_contracts_files(run: Run, config: Path, tmp_path: P
     assert set(result["baselines"]) == {
         "expert animals",
         "expert colours",
+        "mean of the experts",
         "best expert",
+        "own experts",
+        "ensemble",
         "average",
+        "greedy soup",
+        "dare_linear",
         "tuned task arithmetic",
         "ties",
     }
