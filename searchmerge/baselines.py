@@ -11,7 +11,8 @@ from searchmerge.config import Baseline
 from searchmerge.objective import Split
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.spaces.coefficients import CoefficientSpace
-from searchmerge.standalone import standalone
+from searchmerge.standalone import labels_of, standalone
+from searchmerge.statistics import Kind
 from searchmerge.types import Evaluation, Recipe, UserError
 
 COARSE = tuple(step / 10 for step in range(1, 11))
@@ -61,6 +62,20 @@ def baselines(bench: Bench) -> Iterator[Rival]:
         yield Rival("ensemble", lambda split: [bench.ensemble(members, split)])
     for name, ref in bench.config.references.items():
         yield _reference(bench, name, ref)
+
+
+def require(bench: Bench) -> None:
+    """Make sure, before a search, that what its baselines need is there.
+
+    Raises:
+        UserError: a reference that cannot be opened or has other labels; statistics without file or texts.
+    """
+    for name, ref in bench.config.references.items():
+        _opened(bench, name, ref)
+    kinds: dict[Baseline, Kind] = {"fisher": "fisher", "regmean": "gram"}
+    for baseline, kind in kinds.items():
+        if baseline in bench.config.baselines and bench.statistics.there(kind):
+            bench.statistics.require(kind)
 
 
 class _Scores:
@@ -152,18 +167,25 @@ def tuned(score: Callable[[float], float]) -> float:
 
 
 def _reference(bench: Bench, name: str, ref: str) -> Rival:
-    config = bench.config
-    trust = config.models.trust_remote_code
-    checkpoint = Checkpoint.open(ref, allow_pickle=config.models.allow_pickle, trust_remote_code=trust)
-    models, labels = standalone(checkpoint, config.objective.tasks, bench.device, trust_remote_code=trust)
-    for head, known in bench.labels.items():
-        if dict(labels[head]) != dict(known):
+    trust = bench.config.models.trust_remote_code
+    checkpoint, tasks = _opened(bench, name, ref), bench.config.objective.tasks
+    models, _ = standalone(checkpoint, tasks, bench.device, trust_remote_code=trust)
+    return Rival(name, lambda split: [bench.objective(split)(models)])
+
+
+def _opened(bench: Bench, name: str, ref: str) -> Checkpoint:
+    models = bench.config.models
+    checkpoint = Checkpoint.open(
+        ref, allow_pickle=models.allow_pickle, trust_remote_code=models.trust_remote_code
+    )
+    for head, labels in labels_of(checkpoint, bench.config.objective.tasks).items():
+        if dict(labels) != dict(bench.labels[head]):
             raise UserError(
-                expected=f"the labels {', '.join(known)} of the head {head}, with their numbers, in {ref}",
-                got=", ".join(f"{label} ({number})" for label, number in labels[head].items()),
+                expected=f"the labels {', '.join(bench.labels[head])} of the head {head}, so numbered, in {ref}",
+                got=", ".join(f"{label} ({number})" for label, number in labels.items()) or "none",
                 cure=f"leave out references.{name}, or score it by: searchmerge evaluate {ref} CONFIG",
             )
-    return Rival(name, lambda split: [bench.objective(split)(models)])
+    return checkpoint
 
 
 def _alone(bench: Bench, expert: str) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from searchmerge import recipes
+from searchmerge import baselines, recipes
 from searchmerge.bench import Bench
 from searchmerge.objective.precision import resolve
 from searchmerge.sources.memory import bytes_needed, check_fits, memory_there
@@ -45,6 +45,7 @@ def check(bench: Bench) -> Iterator[Fact]:
     yield "space", f"{config.space.kind} with {len(names(bench.space.dims))} {of}"
     if kind := recipes.needed(bench.space.decode(default_genotype(bench.space.dims))):
         bench.statistics.require(kind)
+    baselines.require(bench)
     bench.strategy()
     yield "strategy", config.strategy.kind
     objective = bench.objective("dev")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from searchmerge import __version__, plugins
+from searchmerge.baselines import require
 from searchmerge.bench import Bench
 from searchmerge.config import Config
 from searchmerge.export import export
@@ -48,6 +49,7 @@ def optimize(
     """
     started = time.perf_counter()
     bench = Bench(config, say)
+    require(bench)
     best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")

@@ -36,6 +36,14 @@ def standalone(
     return models, labels
 
 
+def labels_of(checkpoint: Checkpoint, tasks: Iterable[config.Task]) -> dict[str, Mapping[str, int]]:
+    """The labels that :func:`standalone` gives, from headers alone."""
+    labels: dict[str, Mapping[str, int]] = {}
+    for task in tasks:
+        labels.setdefault(task.head or MERGED, _head(checkpoint, task.name)[1])
+    return labels
+
+
 def _with_head(
     checkpoint: Checkpoint, task: str, device: torch.device, trust: bool
 ) -> tuple[nn.Module, Mapping[str, int]]:

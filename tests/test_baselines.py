@@ -9,8 +9,10 @@ import yaml
 
 from searchmerge.baselines import baselines, tuned
 from searchmerge.bench import Bench
+from searchmerge.check import check
 from searchmerge.config import load
 from searchmerge.judge import judge
+from searchmerge.optimize import optimize
 from searchmerge.types import Evaluation, UserError
 from tests.family import rewrite, tiny_family
 
@@ -183,3 +185,28 @@ def test_the_gain_over_the_average_is_that_of_the_scores(bench: Bench) -> None:
         )
         assert entry["gain"]["low"] <= entry["gain"]["mean"] <= entry["gain"]["high"]
     assert result["gain"]["test"] == result["baselines"]["average"]["gain"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"references": {"odd": "nowhere"}}, "nowhere"),
+        ({"references": {"odd": "experts/colours"}}, "cat, dog"),
+        ({"statistics": {"data": {"animals": "gone", "colours": "gone"}}}, "gone"),
+        ({"statistics": {"gram": {"animals": "gone", "colours": "gone"}}}, "gone"),
+    ],
+)
+def test_what_baselines_lack_is_said_before_the_search(
+    tmp_path: Path, sections: dict[str, object], said: str
+) -> None:
+    config = load(rewrite(tiny_family(tmp_path), **sections))
+    with pytest.raises(UserError, match=said):
+        list(check(Bench(config)))
+    with pytest.raises(UserError, match=said):
+        optimize(config, tmp_path / "run", resume=False, watch=lambda *_: None, say=lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_tasks_out_of_domain_there_is_no_such_split(bench: Bench) -> None:
+    with pytest.raises(UserError, match="ood: true"):
+        bench.objective("ood")

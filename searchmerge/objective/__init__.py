@@ -183,6 +183,12 @@ def build(
         for task in section.tasks
         if task.ood == (split == "ood")
     ]
+    if not tasks:
+        raise UserError(
+            expected="a task out of domain for the split ood",
+            got=f"only {', '.join(task.name for task in section.tasks)}",
+            cure="mark a task with ood: true, or take another split",
+        )
     return Objective(tasks, precision=resolve(section.precision, device), device=device)
 
 

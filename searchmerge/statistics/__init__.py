@@ -68,7 +68,7 @@ class Statistics:
         """Make sure that every expert has a file of that kind, or texts to measure it on.
 
         Raises:
-            UserError: one has neither.
+            UserError: one has neither, or what it has is not there or another model's.
         """
         for name in self._sources.experts:
             if not self._at_hand(kind, name):
@@ -77,6 +77,14 @@ class Statistics:
                     got="neither",
                     cure=f"name its training texts as statistics.data.{name}, or a file as "
                     f"statistics.{kind}.{name} (searchmerge stats {kind})",
+                )
+            if name in self._given(kind):
+                self._checked(kind, name, Path(self._given(kind)[name]))
+            elif (path := self._section.data[name].path) and not Path(path).is_file():
+                raise UserError(
+                    expected=f"the texts of the expert {name}",
+                    got=f"no file {path}",
+                    cure=f"correct statistics.data.{name}",
                 )
 
     def known(self, kind: Kind, method: str, where: slice, span: Span) -> Known:
@@ -141,19 +149,22 @@ class Statistics:
 
     def _statistic(self, kind: Kind, expert: str) -> Statistic:
         if (kind, expert) not in self._read:
-            path = self._file(kind, expert)
-            statistic = files.read(path, kind)
-            if statistic.about.model != self._sources.experts[expert].fingerprint:
-                raise UserError(
-                    expected=f"{kind} statistics of the expert {expert}",
-                    got=f"those of another model in {path}",
-                    cure=f"measure them anew: searchmerge stats {kind} MODEL DATA --out FILE",
-                )
+            statistic = self._checked(kind, expert, self._file(kind, expert))
             if kind == "gram":  # information is copied into rows of its own
                 kept = {name: each.to(self._device, copy=True) for name, each in statistic.tensors.items()}
                 statistic = Statistic(statistic.about, kept)
             self._read[kind, expert] = statistic
         return self._read[kind, expert]
+
+    def _checked(self, kind: Kind, expert: str, path: Path) -> Statistic:
+        statistic = files.read(path, kind)
+        if statistic.about.model != self._sources.experts[expert].fingerprint:
+            raise UserError(
+                expected=f"{kind} statistics of the expert {expert}",
+                got=f"those of another model in {path}",
+                cure=f"measure them anew: searchmerge stats {kind} MODEL DATA --out FILE",
+            )
+        return statistic
 
     def _file(self, kind: Kind, expert: str) -> Path:
         if expert in self._given(kind):

@@ -80,4 +80,5 @@ def test_what_is_kept_in_bfloat16_is_rounded_as_torch_rounds(number: float) -> N
 
 def test_nothing_to_write_is_no_mistake() -> None:
     layout = Layout.of({"tensor": (0,)})
-    both(Parents(torch.empty(0), [(torch.empty(0), 1.0)], 0.5, 0), layout, torch.empty(0))
+    children = both(Parents(torch.empty(0), [(torch.empty(0), 1.0)], 0.5, 0), layout, torch.empty(0))
+    assert [child.numel() for child in children] == [0, 0]
