@@ -180,8 +180,9 @@ def _opened(bench: Bench, name: str, ref: str) -> Checkpoint:
     )
     for head, labels in labels_of(checkpoint, bench.config.objective.tasks).items():
         if dict(labels) != dict(bench.labels[head]):
+            known = ", ".join(bench.labels[head])
             raise UserError(
-                expected=f"the labels {', '.join(bench.labels[head])} of the head {head}, so numbered, in {ref}",
+                expected=f"the labels {known} of the head {head}, so numbered, in {ref}",
                 got=", ".join(f"{label} ({number})" for label, number in labels.items()) or "none",
                 cure=f"leave out references.{name}, or score it by: searchmerge evaluate {ref} CONFIG",
             )
