@@ -22,6 +22,7 @@ import torch
 from benchmarks.candidate import GIB, peak_memory, take_turns, write_family
 from searchmerge.bench import Bench
 from searchmerge.config import Budget, Models, Part, load
+from searchmerge.fitness import Fitness
 from searchmerge.journal import Journal
 from searchmerge.optimize import header
 from searchmerge.plugins import make_strategy
@@ -163,7 +164,7 @@ def run(bench: Bench) -> list[Trial]:
     bench.config = bench.config.model_copy(update={"budget": Budget(evaluations=EVALUATIONS)})
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.jsonl", header(bench))
-        return list(search(bench.space, bench.strategy(), bench.evaluate_above, journal, bench.config.budget))
+        return list(search(bench.space, bench.strategy(), Fitness(bench), journal, bench.config.budget))
 
 
 def accepted(trials: list[Trial]) -> list[Trial]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from searchmerge.bench import Bench
 from searchmerge.config import Baseline
 from searchmerge.objective import Split
 from searchmerge.sources.checkpoint import Checkpoint
-from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.standalone import labels_of, standalone
 from searchmerge.statistics import Kind
 from searchmerge.types import Evaluation, Recipe, UserError
@@ -48,7 +46,7 @@ def baselines(bench: Bench) -> Iterator[Rival]:
     - ``tuned task arithmetic``: one coefficient for all experts (Ilharco et al. 2023), the best on dev;
     - ``ties``, ``dare_linear``: with the papers' defaults (Yadav et al. 2023; Yu et al. 2024);
     - ``fisher``, ``regmean``: with the papers' defaults, where statistics of the experts' data are at hand;
-    - ``ensemble``: the mean of the experts' logits: no one model, and as many forward passes;
+    - ``ensemble``: the mean of the experts' logits, where tasks have them: no one model, and as many passes;
     - the checkpoints that the config names as ``references``, as they stand.
 
     Those of task vectors need a base and are left out without one.
@@ -57,8 +55,8 @@ def baselines(bench: Bench) -> Iterator[Rival]:
     if "experts" in bench.config.baselines:
         yield from _experts(bench, scores)
     yield from _merges(bench, scores)
-    if "ensemble" in bench.config.baselines:
-        members = [_alone(bench, name) for name in bench.sources.experts]
+    if "ensemble" in bench.config.baselines and bench.objective("dev").averages:
+        members = [bench.alone(name) for name in bench.sources.experts]
         yield Rival("ensemble", lambda split: [bench.ensemble(members, split)])
     for name, ref in bench.config.references.items():
         yield _reference(bench, name, ref)
@@ -96,18 +94,18 @@ class _Scores:
 
 
 def _experts(bench: Bench, scores: _Scores) -> Iterator[Rival]:
-    alone = {name: _alone(bench, name) for name in bench.sources.experts}
+    alone = {name: bench.alone(name) for name in bench.sources.experts}
     for name, recipe in alone.items():
         yield scores.rival(f"expert {name}", recipe)
     yield Rival(MEAN_OF_EXPERTS, lambda split: [scores.of(recipe, split) for recipe in alone.values()])
     yield scores.rival("best expert", max(alone.values(), key=lambda recipe: scores.of(recipe).score))
-    owners = {task.name: task.head or task.name for task in bench.config.objective.tasks}
-    if set(owners.values()) <= set(alone):
+    owners = bench.owners
+    if all(owners.values()):
 
         def own(split: Split) -> list[Evaluation]:
             objective = bench.objective(split)
             outcomes = {
-                task.name: scores.of(alone[owners[task.name]], split).outcomes[task.name]
+                task.name: scores.of(alone[str(owners[task.name])], split).outcomes[task.name]
                 for task in objective.tasks
             }
             return [objective.score_of(outcomes)]
@@ -118,13 +116,13 @@ def _experts(bench: Bench, scores: _Scores) -> Iterator[Rival]:
 def _merges(bench: Bench, scores: _Scores) -> Iterator[Rival]:
     has_base, known = bench.sources.base is not None, bench.statistics
     possible: dict[Baseline, tuple[str, bool, Callable[[], Recipe]]] = {
-        "average": ("average", True, lambda: plain(bench, method="linear")),
+        "average": ("average", True, lambda: bench.merge(method="linear")),
         "soup": ("greedy soup", True, lambda: _greedy_soup(bench, scores)),
         "tuned": ("tuned task arithmetic", has_base, lambda: _tuned(bench, scores)),
-        "ties": ("ties", has_base, lambda: plain(bench, method="ties")),
-        "dare": ("dare_linear", has_base, lambda: plain(bench, method="dare_linear")),
-        "fisher": ("fisher", known.there("fisher"), lambda: plain(bench, method="fisher")),
-        "regmean": ("regmean", known.there("gram"), lambda: plain(bench, method="regmean")),
+        "ties": ("ties", has_base, lambda: bench.merge(method="ties")),
+        "dare": ("dare_linear", has_base, lambda: bench.merge(method="dare_linear")),
+        "fisher": ("fisher", known.there("fisher"), lambda: bench.merge(method="fisher")),
+        "regmean": ("regmean", known.there("gram"), lambda: bench.merge(method="regmean")),
     }
     for wanted, (name, can_be, recipe) in possible.items():
         if wanted in bench.config.baselines and can_be:
@@ -136,10 +134,10 @@ def _greedy_soup(bench: Bench, scores: _Scores) -> Recipe:
 
     def mean(names: Sequence[str]) -> Recipe:
         weights = {name: float(name in names) for name in bench.sources.experts}
-        return plain(bench, method="linear", weight=weights)
+        return bench.merge(method="linear", weight=weights)
 
     first, *others = sorted(
-        bench.sources.experts, key=lambda name: scores.of(_alone(bench, name)).score, reverse=True
+        bench.sources.experts, key=lambda name: scores.of(bench.alone(name)).score, reverse=True
     )
     soup = [first]
     for name in others:
@@ -149,8 +147,8 @@ def _greedy_soup(bench: Bench, scores: _Scores) -> Recipe:
 
 
 def _tuned(bench: Bench, scores: _Scores) -> Recipe:
-    weight = tuned(lambda weight: scores.of(plain(bench, method="task_arithmetic", weight=weight)).score)
-    return plain(bench, method="task_arithmetic", weight=weight)
+    weight = tuned(lambda weight: scores.of(bench.merge(method="task_arithmetic", weight=weight)).score)
+    return bench.merge(method="task_arithmetic", weight=weight)
 
 
 def tuned(score: Callable[[float], float]) -> float:
@@ -179,27 +177,11 @@ def _opened(bench: Bench, name: str, ref: str) -> Checkpoint:
         ref, allow_pickle=models.allow_pickle, trust_remote_code=models.trust_remote_code
     )
     for head, labels in labels_of(checkpoint, bench.config.objective.tasks).items():
-        if dict(labels) != dict(bench.labels[head]):
-            known = ", ".join(bench.labels[head])
+        if dict(labels) != dict(bench.labels[head] or {}):
+            known = ", ".join(bench.labels[head] or ["no labels"])
             raise UserError(
                 expected=f"the labels {known} of the head {head}, so numbered, in {ref}",
                 got=", ".join(f"{label} ({number})" for label, number in labels.items()) or "none",
                 cure=f"leave out references.{name}, or score it by: searchmerge evaluate {ref} CONFIG",
             )
     return checkpoint
-
-
-def _alone(bench: Bench, expert: str) -> Recipe:
-    weights = {name: float(name == expert) for name in bench.sources.experts}
-    return plain(bench, method="linear", weight=weights)
-
-
-def plain(bench: Bench, **options: Any) -> Recipe:
-    """The recipe of a merge with fixed knobs; ``options`` as in the config's ``space``."""
-    space = CoefficientSpace(
-        options,
-        experts=tuple(bench.sources.experts),
-        layout=bench.layout,
-        has_base=bench.sources.base is not None,
-    )
-    return space.decode(())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -11,15 +11,17 @@ import torch
 import transformers
 from torch import nn
 
-from searchmerge import objective as objectives
 from searchmerge import plugins
 from searchmerge.config import Config, Part
 from searchmerge.layout import Layout
 from searchmerge.merging import METHODS
 from searchmerge.merging.models import models_known
-from searchmerge.objective import Split
+from searchmerge.objective import Objective, Split
+from searchmerge.objective.making import LABELLED, build
+from searchmerge.objective.subset import part
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits
+from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.statistics import Statistics
 from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
 from searchmerge.workshop import Workshop, layout_of
@@ -48,7 +50,8 @@ class Bench:
         _known_heads(self.heads, config)
         own_heads = all(task.head for task in config.objective.tasks)
         self.sources = Sources.open(config.models, own_heads, strangers=strangers)
-        self._objectives: dict[Split, objectives.Objective] = {}
+        self._objectives: dict[Split, Objective] = {}
+        self._parts: dict[float, Objective] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
         """The same sources, live models and texts, under another strategy, seed and, if given, space."""
@@ -139,55 +142,108 @@ class Bench:
         """Whether there are tasks out of domain."""
         return any(task.ood for task in self.config.objective.tasks)
 
-    def objective(self, split: Split) -> objectives.Objective:
+    def objective(self, split: Split) -> Objective:
         """The objective on a split, whose texts are read at the first call: ``dev`` alone before the end."""
         if split not in self._objectives:
-            self._objectives[split] = objectives.build(
-                self.config.objective,
-                split,
-                tokenizer=self.tokenizer,
-                labels=self.labels,
-                device=self.device,
-            )
+            self._objectives[split] = self._build(split)
         return self._objectives[split]
+
+    def part_of_dev(self, share: float) -> Objective:
+        """The objective on a share of dev, drawn alike from every label; the larger holds the smaller."""
+        whole = self.objective("dev")
+        if share >= 1:
+            return whole
+        if share not in self._parts:
+            chosen = {task.name: part(task, share, self.config.seed) for task in whole.tasks}
+            self._parts[share] = self._build("dev", chosen)
+        return self._parts[share]
+
+    def _build(self, split: Split, chosen: Mapping[str, Sequence[int]] | None = None) -> Objective:
+        return build(
+            self.config.objective,
+            split,
+            tokenizer=self.tokenizer,
+            labels=self.labels,
+            device=self.device,
+            encoder_decoder=self.sources.encoder_decoder,
+            owners=self._own_metrics,
+            chosen=chosen or {},
+        )
+
+    def _own_metrics(self, objective: Objective) -> dict[str, float]:
+        """The metric of each task's own expert."""
+        own = self.owners
+        if missing := [task.name for task in objective.tasks if own.get(task.name) is None]:
+            raise UserError(
+                expected="an own expert for every task, to be relative to",
+                got=f"none for {', '.join(missing)}",
+                cure="name it as expert: in the task, or take aggregate: mean",
+            )
+        found = {
+            expert: objective(self.realise(self.alone(expert))) for expert in set(own.values()) if expert
+        }
+        return {task.name: found[str(own[task.name])].metrics[task.name] for task in objective.tasks}
+
+    @property
+    def owners(self) -> dict[str, str | None]:
+        """Each task's own expert: the one that it names, that of its head, or the one of its name."""
+        owners = {}
+        for task in self.config.objective.tasks:
+            owner = task.expert or task.head or task.name
+            owners[task.name] = owner if owner in self.sources.experts else None
+        return owners
+
+    def merge(self, **options: Any) -> Recipe:
+        """The recipe of a merge with fixed knobs; ``options`` as in the config's ``space``."""
+        space = CoefficientSpace(
+            options,
+            experts=tuple(self.sources.experts),
+            layout=self.layout,
+            has_base=self.sources.base is not None,
+        )
+        return space.decode(())
+
+    def alone(self, expert: str) -> Recipe:
+        """The recipe of one expert as it is."""
+        return self.merge(
+            method="linear", weight={name: float(name == expert) for name in self.sources.experts}
+        )
 
     def evaluate(self, recipe: Recipe, split: Split = "dev") -> Evaluation:
         """Realise a recipe, whichever space wrote it, and score it."""
-        return self.objective(split)(self._realise(recipe))
-
-    def evaluate_above(self, recipe: Recipe, floor: float) -> Evaluation | None:
-        """The same on dev; None where the score does not exceed the floor."""
-        return self.objective("dev").above(self._realise(recipe), floor)
+        return self.objective(split)(self.realise(recipe))
 
     def ensemble(self, recipes: Iterable[Recipe], split: Split = "dev") -> Evaluation:
-        """Score the mean of several merges' logits."""
-        return self.objective(split).ensemble(self._realise(recipe) for recipe in recipes)
+        """Score the mean of several merges' answers."""
+        return self.objective(split).ensemble(self.realise(recipe) for recipe in recipes)
 
-    def _realise(self, recipe: Recipe) -> Mapping[str, nn.Module]:
+    def realise(self, recipe: Recipe) -> Mapping[str, nn.Module]:
+        """Write a recipe's weights into the live models and give these, one a head."""
         space = plugins.load("spaces", recipe["space"])
         models: Mapping[str, nn.Module] = space.realise(recipe, self.workshop)
         return models
 
     @cached_property
-    def labels(self) -> Mapping[str, Mapping[str, int]]:
-        """The labels of each head that a task names.
+    def labels(self) -> Mapping[str, Mapping[str, int] | None]:
+        """The labels of each head that a task names; None where its tasks need none.
 
         Raises:
-            UserError: a model without labels.
+            UserError: a model without labels, and a task that is scored by labels.
         """
-        experts = self.sources.experts
-        first = next(iter(experts.values()))
-        labels = {}
-        for task, head in self.heads.items():
-            checkpoint = first if head == MERGED else experts[head]
+        labels: dict[str, Mapping[str, int] | None] = {}
+        for task in self.config.objective.tasks:
+            head = self.heads[task.name]
+            checkpoint = (
+                next(iter(self.sources.experts.values())) if head == MERGED else self.sources.experts[head]
+            )
             found = self.sources.label2id if head == MERGED else checkpoint.label2id
-            if not found:
+            labels[head] = found
+            if not found and task.kind in LABELLED:
                 raise UserError(
-                    expected=f"a classification head for task {task}: label2id in config.json",
+                    expected=f"a classification head for task {task.name}: label2id in config.json",
                     got=f"none in {checkpoint.folder}",
                     cure="name an expert that has a head for the task under objective.tasks[].head",
                 )
-            labels[head] = found
         return labels
 
 

@@ -9,6 +9,7 @@ import torch
 
 from searchmerge import baselines, recipes
 from searchmerge.bench import Bench
+from searchmerge.leaks import INTO, leaks
 from searchmerge.objective.precision import resolve
 from searchmerge.sources.memory import bytes_needed, check_fits, memory_there
 from searchmerge.types import Founders, default_genotype, names
@@ -50,10 +51,10 @@ def check(bench: Bench) -> Iterator[Fact]:
     yield "strategy", config.strategy.kind
     objective = bench.objective("dev")
     for task in objective.tasks:
-        yield (
-            f"task {task.name}",
-            f"{task.gold.size} dev examples, {task.n_labels} labels, {task.metric.name}",
-        )
+        yield f"task {task.name}", f"dev: {task.summary}; {task.metric.name}"
+    for into in INTO:
+        for leak in leaks(config, into):
+            yield "leak", str(leak)
     check_fits(sources, bench.resident_models, bench.device)
     needed, there = bytes_needed(sources, bench.resident_models), memory_there(bench.device)
     yield "memory", f"{needed / _GIB:.1f} GiB needed, {there / _GIB:.1f} GiB there ({bench.device})"
@@ -73,7 +74,7 @@ def seconds_per_evaluation(bench: Bench) -> float:
     embeddings = layout.groups("layer").get("embeddings", slice(0, 0))
     dense: int = layout.size - (embeddings.stop - embeddings.start)
     dtype = resolve(bench.config.objective.precision, bench.device)
-    tokens = sum(batch["input_ids"].numel() for task in objective.tasks for batch in task.batches.batches)
+    tokens = sum(sum(task.costs) for task in objective.tasks)
     operations = 2.0 * dense * tokens
     moved = 4.0 * layout.size * (len(bench.sources.experts) + 2)
     return operations / _matmul_rate(dtype, bench.device) + moved / _copy_rate(bench.device)

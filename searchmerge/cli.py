@@ -344,8 +344,8 @@ def _listed(what: str) -> Iterator[tuple[str, str]]:
     elif what == "metrics":
         from searchmerge.objective.metrics import METRICS
 
-        for metric in METRICS.values():
-            yield metric.name, (metric.of.__doc__ or "").partition("\n")[0]
+        for kind, metrics in METRICS.items():
+            yield kind, ", ".join(name + " (lower is better)" * each.lower for name, each in metrics.items())
     else:
         from searchmerge.plugins import available, load
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import transformers
 
-from searchmerge import objective as objectives
 from searchmerge.bench import device_of
 from searchmerge.config import Config
 from searchmerge.judge import Standing, standing
 from searchmerge.objective import Split
+from searchmerge.objective.making import build
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.standalone import standalone
 
@@ -29,5 +29,12 @@ def evaluate(ref: str, config: Config, split: Split) -> Standing:
     device = device_of(config.device)
     models, labels = standalone(checkpoint, config.objective.tasks, device, trust_remote_code=trust)
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=trust)
-    objective = objectives.build(config.objective, split, tokenizer=tokenizer, labels=labels, device=device)
+    objective = build(
+        config.objective,
+        split,
+        tokenizer=tokenizer,
+        labels=labels,
+        device=device,
+        encoder_decoder=checkpoint.encoder_decoder,
+    )
     return standing(objective, objective(models))

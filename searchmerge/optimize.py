@@ -12,11 +12,14 @@ from typing import Any
 from searchmerge import __version__, plugins
 from searchmerge.baselines import require
 from searchmerge.bench import Bench
-from searchmerge.config import Config
+from searchmerge.config import Config, Objective
 from searchmerge.export import export
 from searchmerge.files import output_folder, write_json
+from searchmerge.fitness import Fitness
 from searchmerge.journal import Journal
 from searchmerge.judge import judge
+from searchmerge.leaks import leaks
+from searchmerge.objective.bootstrap import unseen
 from searchmerge.provenance import provenance
 from searchmerge.recipes import needed, recipe_file
 from searchmerge.report import card, page
@@ -50,9 +53,14 @@ def optimize(
     started = time.perf_counter()
     bench = Bench(config, say)
     require(bench)
-    best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
+    for leak in leaks(config, "training"):
+        say(f"leak: {leak}")
+    best, reason, counts = run_search(bench, out, resume=resume, watch=_with_noise(bench, watch, say))
     write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")
+    found = list(leaks(config, "test"))
+    for leak in found:
+        say(f"leak: {leak}")
     result = {
         "strategy": config.strategy.kind,
         "space": config.space.kind,
@@ -61,6 +69,7 @@ def optimize(
         **counts,
         "stopped": reason,
         **judge(bench, best),
+        "leaks": [leak.record for leak in found],
         "seconds": round(time.perf_counter() - started, 1),
         "versions": _versions(),
     }
@@ -71,12 +80,25 @@ def optimize(
     return result
 
 
+def _with_noise(bench: Bench, watch: Watch, say: Callable[[str], None]) -> Watch:
+    """Say, when the default merge has been scored, how small a difference dev cannot show."""
+
+    def watched(trial: Trial, best: Trial) -> None:
+        if trial.number == 0 and trial.evaluation is not None:
+            noise = unseen(bench.objective("dev"), trial.evaluation.outcomes)
+            say(f"differences under {noise:.3g} cannot be seen on dev (bootstrap of the default merge)")
+        watch(trial, best)
+
+    return watched
+
+
 def run_search(bench: Bench, out: Path, *, resume: bool, watch: Watch) -> tuple[Trial, str, dict[str, int]]:
     """Search as the bench's config says, its journal in ``out``; returns what :func:`follow` does."""
     config = bench.config
-    strategy = bench.strategy()
+    strategy, fitness = bench.strategy(), Fitness(bench)
     with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
-        return follow(search(bench.space, strategy, bench.evaluate_above, journal, config.budget), watch)
+        best, reason, counts = follow(search(bench.space, strategy, fitness, journal, config.budget), watch)
+        return fitness.winner(best, journal.trials), reason, counts
 
 
 def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, dict[str, int]]:
@@ -138,10 +160,18 @@ def header(bench: Bench) -> dict[str, Any]:
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
         **({"labels": sources.alignment.record} if sources.alignment else {}),
         "objective": dev.fingerprint,
+        **_fitness(config.objective),
         **({"statistics": bench.statistics.record(kind)} if kind else {}),
         "device": str(bench.device),
         "config": config.model_dump(mode="json", exclude_none=True),
     }
+
+
+def _fitness(objective: Objective) -> dict[str, Any]:
+    """What a score depends on besides the objective, where anything."""
+    penalty, subset = objective.penalty.model_dump(), objective.subset
+    found = {"penalty": penalty} if any(penalty.values()) else {}
+    return found | ({"subset": subset.model_dump()} if subset else {})
 
 
 def _versions() -> dict[str, str]:

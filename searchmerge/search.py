@@ -32,8 +32,8 @@ FAILURES_IN_A_ROW = 8
 REPEATS_IN_A_ROW = 500
 """Repeated recipes in a row after which a strategy is held to have nothing new to ask."""
 
-Evaluate = Callable[[Recipe, float], Evaluation | None]
-"""``(recipe, floor)``: None says that the score does not exceed the floor."""
+Evaluate = Callable[[Recipe, float, int], Evaluation | None]
+"""``(recipe, floor, number of the trial)``: None says that the score does not exceed the floor."""
 
 
 def search(
@@ -109,7 +109,7 @@ def _tried(
     start = time.perf_counter()
     error, evaluation = None, None
     try:
-        evaluation = evaluate(recipe, candidate.floor)
+        evaluation = evaluate(recipe, candidate.floor, number)
         if evaluation and not isfinite(evaluation.score):
             error, evaluation = f"the score is {evaluation.score}", None
     except UserError:

@@ -46,7 +46,16 @@ def skeleton(
                 got=f"{name} in {checkpoint.folder}",
                 cure="name a class of transformers under architectures in config.json",
             )
+    _take_generation_settings(model, checkpoint)
     return model.float().eval().requires_grad_(False)
+
+
+def _take_generation_settings(model: Any, checkpoint: Checkpoint) -> None:
+    """Give a model that writes the settings that were saved with it: which tokens end a text, for one."""
+    if (checkpoint.folder / "generation_config.json").is_file() and model.can_generate():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(
+            checkpoint.folder, local_files_only=True
+        )
 
 
 def as_saved(

@@ -89,7 +89,7 @@ class CoefficientSpace:
         known = models_known(self._method, count, self._layout, searched=searched)
         return count * (1 + self._method.remembers) + 2 + known
 
-    def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:  # noqa: ARG002 (points nowhere)
+    def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""
         knobs = {name: self._fillers[name](genotype) for name in self._axes}
         return {

@@ -219,7 +219,7 @@ class _Team:
             known[place] = float(largest(self._delta(model, scope, room).abs_(), [count])[0])
         return known[place]
 
-    def memo(self, method: str, run: slice) -> dict[str, Any]:  # noqa: ARG002 (nothing outlives a child)
+    def memo(self, method: str, run: slice) -> dict[str, Any]:
         return {}
 
 

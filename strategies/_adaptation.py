@@ -48,7 +48,7 @@ class Fixed:
     def __init__(self, start: Settings, rules: Sequence[str], size: int, rng: np.random.Generator) -> None:
         self._start, self._rules, self._size, self._rng = start, rules, size, rng
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Give the user's settings."""
         return self._start
 
@@ -62,7 +62,7 @@ class Fixed:
 class Dither(Fixed):
     """F drawn evenly between the user's and 1 (Das, Konar, Chakraborty 2005, whose own is from 0.5 to 1)."""
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Draw F."""
         rule, f, cr = self._start
         return Settings(rule, f + (1 - f) * self._rng.random(), cr)
@@ -102,12 +102,12 @@ class JADE(Fixed):
         self._f, self._cr = start.f, start.cr
         self._successes: list[Settings] = []
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Draw F from a Cauchy and Cr from a normal distribution."""
         cr = _normal(self._cr, self._rng)
         return Settings(self._start.rule, _cauchy(self._f, self._rng), cr)
 
-    def learn(self, i: int, settings: Settings, gain: float) -> None:  # noqa: ARG002 (an Adaptation)
+    def learn(self, i: int, settings: Settings, gain: float) -> None:
         """Remember a success."""
         if gain > 0:
             self._successes.append(settings)
@@ -134,13 +134,13 @@ class SHADE(Fixed):
         self._next = 0
         self._successes: list[tuple[float, float, float]] = []
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Draw a place of the memory, then F and Cr around what it holds."""
         f, cr = self._memory[int(self._rng.integers(len(self._memory)))]
         crossover = _normal(cr, self._rng)
         return Settings(self._start.rule, _cauchy(f, self._rng), crossover)
 
-    def learn(self, i: int, settings: Settings, gain: float) -> None:  # noqa: ARG002 (an Adaptation)
+    def learn(self, i: int, settings: Settings, gain: float) -> None:
         """Remember a success and its gain."""
         if gain > 0:
             self._successes.append((settings.f, settings.cr, gain))
@@ -170,14 +170,14 @@ class SaDE(Fixed):
         super().__init__(start, rules, size, rng)
         self._turns: deque[list[tuple[Settings, bool]]] = deque([[]], maxlen=self.PERIOD + 1)
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Draw a rule, F from N(0.5, 0.3) and Cr."""
         rule = self._rules[int(self._rng.choice(len(self._rules), p=self._chances()))]
         good = [made.cr for turn in self._turns for made, success in turn if success and made.rule == rule]
         cr = _normal(float(np.median(good)) if good else self._start.cr, self._rng)
         return Settings(rule, float(self._rng.normal(0.5, 0.3)), cr)
 
-    def learn(self, i: int, settings: Settings, gain: float) -> None:  # noqa: ARG002 (an Adaptation)
+    def learn(self, i: int, settings: Settings, gain: float) -> None:
         """Count a success or a failure of the rule."""
         self._turns[-1].append((settings, gain > 0))
 

@@ -56,7 +56,7 @@ class Searched:
         self._gains: list[float] = []
         self._finished = False
 
-    def draw(self, i: int) -> Settings:  # noqa: ARG002 (an Adaptation)
+    def draw(self, i: int) -> Settings:
         """Take the strategy's next point; when it has finished, its last one for good."""
         if not self._finished and len(self._gains) == len(self._asked):
             if self._gains:
@@ -67,7 +67,7 @@ class Searched:
         f, cr = self._asked[-1 if self._finished else len(self._gains)].genotype
         return Settings(self._rule, f, cr)
 
-    def learn(self, i: int, settings: Settings, gain: float) -> None:  # noqa: ARG002 (an Adaptation)
+    def learn(self, i: int, settings: Settings, gain: float) -> None:
         """Keep what the point was worth."""
         self._gains.append(gain)
 

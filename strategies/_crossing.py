@@ -75,7 +75,7 @@ class Points:
         child: list[float] = reflect(np.where(crossed, point, self.members[i])).tolist()
         return tuple(child)
 
-    def replace(self, i: int, child: Genotype, trial: int) -> None:  # noqa: ARG002 (a Crossing)
+    def replace(self, i: int, child: Genotype, trial: int) -> None:
         """Put the child's point in the place of member ``i``."""
         self.members[i] = np.array(child)
 
@@ -101,7 +101,7 @@ class Models:
         cross = Cross(self.members[i], terms, cr, int(rng.integers(2**32)))
         return (*self.members[:i], cross, *self.members[i + 1 :])
 
-    def replace(self, i: int, child: Genotype, trial: int) -> None:  # noqa: ARG002 (a Crossing)
+    def replace(self, i: int, child: Genotype, trial: int) -> None:
         """Put the child, named by its trial, in the place of member ``i``."""
         self.members[i] = trial
 

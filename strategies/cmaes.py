@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from searchmerge.strategies._isolation import PrivateGlobals
+from searchmerge.isolation import PrivateGlobals
 from searchmerge.strategies._options import flag, real, whole
 from searchmerge.types import Candidate, Dim, default_genotype
 
@@ -45,7 +45,7 @@ class CMAES:
         dims: Sequence[Dim],
         *,
         seed: int,
-        budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
+        budget: int | None = None,
         sigma0: float = 0.15,
         population: int | None = None,
         diagonal: bool = False,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from searchmerge.isolation import PrivateGlobals
 from searchmerge.strategies._bins import bin_of, centre_of
-from searchmerge.strategies._isolation import PrivateGlobals
 from searchmerge.strategies._options import one_of
 from searchmerge.types import Candidate, Dim, Genotype, UserError
 

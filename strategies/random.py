@@ -28,7 +28,7 @@ class Random:
         dims: Sequence[Dim],
         *,
         seed: int,
-        budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
+        budget: int | None = None,
     ) -> None:
         self._shape = (BATCH, len(dims))
         self._rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ class TPE:
         dims: Sequence[Dim],
         *,
         seed: int,
-        budget: int | None = None,  # noqa: ARG002 (every strategy is offered it)
+        budget: int | None = None,
         startup: int = 10,
         multivariate: bool = True,
     ) -> None:

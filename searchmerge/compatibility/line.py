@@ -13,7 +13,6 @@ from itertools import combinations
 
 import numpy as np
 
-from searchmerge.baselines import plain
 from searchmerge.bench import Bench
 from searchmerge.objective.bootstrap import sag
 from searchmerge.types import Evaluation
@@ -77,7 +76,7 @@ def lines(bench: Bench, say: Callable[[str], None]) -> dict[Pair, Line]:
 def _evaluate(bench: Bench, weights: dict[str, float]) -> Evaluation | None:
     every = {name: weights.get(name, 0.0) for name in bench.sources.experts}
     try:
-        return bench.evaluate(plain(bench, method="linear", weight=every))
+        return bench.evaluate(bench.merge(method="linear", weight=every))
     except FloatingPointError:  # logits that are not finite
         return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor
 
 Batch: TypeAlias = dict[str, Tensor]
-"""Keyword arguments of one forward pass, each ``[examples, width]``, on the device."""
+"""Keyword arguments of one forward pass, each ``[rows, width]``, on the device."""
+
+Columns: TypeAlias = Mapping[str, Sequence[Sequence[int]]]
+"""``input_ids`` and whatever else there is, one sequence of numbers a row."""
 
 Track: TypeAlias = Callable[[Sequence[Batch]], Iterable[Batch]]
 """Goes through batches and shows how far it has come."""
@@ -32,72 +36,93 @@ class Batches:
     Args:
         batches: what the model is called with, in turn.
         order: int64 ``[examples]``, the original position of each example in the batches' order.
+        sizes: the number of examples in each batch.
         tokens: tokens of all examples.
         padded: tokens of all examples and their padding: what the forward passes compute on.
-        longest: tokens of the longest example.
+        longest: tokens of the longest row.
     """
 
     batches: tuple[Batch, ...]
     order: npt.NDArray[np.int64]
+    sizes: tuple[int, ...]
     tokens: int
     padded: int
     longest: int
 
     def examples(self, number: int) -> npt.NDArray[np.int64]:
         """The original positions of one batch's examples."""
-        sizes = [len(batch["input_ids"]) for batch in self.batches[: number + 1]]
-        return self.order[sum(sizes[:-1]) : sum(sizes)]
+        return self.order[self._starts[number] : self._starts[number + 1]]
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        return np.cumsum([0, *self.sizes])
 
 
 def pack(
-    columns: Mapping[str, Sequence[Sequence[int]]],
+    columns: Columns,
     padding: Mapping[str, int],
     *,
     batch_tokens: int,
     device: torch.device,
+    rows: Sequence[int] | None = None,
+    left: bool = False,
 ) -> Batches:
-    """Sort examples by length and cut them into batches, padded on the right.
+    """Sort examples by length and cut them into batches.
 
     A batch has an ``attention_mask`` only where it has padding: without one, attention takes its fast path.
 
     Args:
-        columns: ``input_ids`` and whatever else the model takes for each token, one sequence an example, the
-            same lengths in each column.
+        columns: ``input_ids`` and whatever else the model or its reader takes, one sequence a row; columns
+            may differ in length.
         padding: what to fill each column with.
-        batch_tokens: the most tokens, padding included, in one batch (a longer example is alone in its own).
+        batch_tokens: the most tokens of ``input_ids``, padding included, in one batch (a longer example is
+            alone in its own).
         device: where the tensors are put.
+        rows: how many rows in turn make up each example; None for one each.
+        left: whether the padding stands on the left.
     """
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
-    order = np.argsort(-lengths, kind="stable")
+    sizes = np.ones(len(lengths), dtype=np.int64) if rows is None else np.array(rows)
+    starts = np.cumsum([0, *sizes])
+    longest = np.maximum.reduceat(lengths, starts[:-1])
+    order = np.argsort(-longest, kind="stable")
     batches: list[Batch] = []
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // int(lengths[order[start]]))
-        chosen = order[start : start + size]
-        batches.append(_batch(columns, padding, chosen, lengths[chosen], device))
-        start += size
+    taken: list[int] = []
+    while sum(taken) < len(order):
+        rest = order[sum(taken) :]
+        fit = int(np.searchsorted(np.cumsum(sizes[rest]) * int(longest[rest[0]]), batch_tokens, "right"))
+        chosen = rest[: max(1, fit)]
+        batches.append(_batch(columns, padding, _rows_of(chosen, starts), left, device))
+        taken.append(len(chosen))
     return Batches(
         batches=tuple(batches),
         order=order,
+        sizes=tuple(taken),
         tokens=int(lengths.sum()),
         padded=sum(batch["input_ids"].numel() for batch in batches),
         longest=int(lengths.max()),
     )
 
 
+def _rows_of(examples: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.arange(starts[each], starts[each + 1]) for each in examples])
+
+
 def _batch(
-    columns: Mapping[str, Sequence[Sequence[int]]],
+    columns: Columns,
     padding: Mapping[str, int],
     chosen: npt.NDArray[np.int64],
-    lengths: npt.NDArray[Any],
+    left: bool,
     device: torch.device,
 ) -> Batch:
-    real = np.arange(lengths[0]) < lengths[:, None]
     batch = {}
     for name, column in columns.items():
+        lengths = np.array([len(column[index]) for index in chosen])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        real = real[:, ::-1] if left else real
         values = np.full(real.shape, padding[name], dtype=np.int64)
         values[real] = np.concatenate([column[index] for index in chosen])
         batch[name] = torch.from_numpy(values).to(device)
-    if not real.all():
-        batch["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(device)
+        if name == "input_ids" and not real.all():
+            batch["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(device)
     return batch

@@ -1,7 +1,7 @@
 """How far a score could be off because the examples are a sample: percentile bootstrap intervals.
 
 Efron (1979), "Bootstrap methods: another look at the jackknife". Examples are drawn again within each task. A
-metric depends only on how often each combination of truth and prediction occurs, and in a resample these
+metric depends only on how often each combination of truth and outcomes occurs, and in a resample these
 counts are multinomial with the observed frequencies: so the counts are drawn, not the examples, which is the
 same distribution at a fraction of the work.
 """
@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from searchmerge.objective.metrics import Confusion, Values
+from searchmerge.objective.metrics import Array, Values
 from searchmerge.types import Outcomes
 
 if TYPE_CHECKING:
     from searchmerge.objective import Objective
-    from searchmerge.objective.classification import Classification
-
-_ENTRIES = 2**22
-"""Entries of the confusion matrices that are held at once."""
+    from searchmerge.objective.task import Task
 
 
 class Interval(NamedTuple):
@@ -121,6 +118,21 @@ def sag(
     return Gain(observed, *_percentiles((1 - t) * at[0] + t * at[2] - at[1], level))
 
 
+def unseen(
+    objective: Objective, outcomes: Mapping[str, Outcomes], *, seed: int = 0, level: float = 0.95
+) -> float:
+    """The difference of two scores that is within noise: half the width of a score's interval.
+
+    Args:
+        objective: what the outcomes were recorded with.
+        outcomes: of one model.
+        seed: of the resampling.
+        level: the confidence.
+    """
+    low, high = interval(objective, outcomes, seed=seed, level=level)
+    return (high - low) / 2
+
+
 def _mean(models: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
     return {task: np.mean([metrics[task] for metrics in models], axis=0) for task in models[0]}
 
@@ -144,23 +156,18 @@ def _resampled(
 
 
 def _resampled_task(
-    task: Classification, outcomes: list[Outcomes], resamples: int, rng: np.random.Generator
+    task: Task, outcomes: list[Outcomes], resamples: int, rng: np.random.Generator
 ) -> list[Values]:
-    # The cell of the confusion matrix that each example falls in, one row a model.
-    cells = np.stack([task.gold * task.n_labels + outcome for outcome in outcomes])
-    joint, counts = np.unique(cells, axis=1, return_counts=True)
-    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)  # [resamples, joint]
-    blocks = np.array_split(drawn, max(1, min(resamples, resamples * task.n_labels**2 // _ENTRIES)))
-    return [
-        np.concatenate([task.metric.of(_confusions(block, of_model, task.n_labels)) for block in blocks])
-        for of_model in joint
-    ]
+    gold = task.gold if len(task.gold) else outcomes[0]  # a function of the user's has no truth
+    examples, counts = _alike([gold, *outcomes])
+    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)  # [resamples, alike]
+    return [task.metric.of(gold[examples], of_model[examples], drawn) for of_model in outcomes]
 
 
-def _confusions(counts: npt.NDArray[np.int64], cells: npt.NDArray[np.int64], n_labels: int) -> Confusion:
-    """Add up counts ``[resamples, joint]`` that fall in the same cell ``[joint]`` of a model's matrix."""
-    order = np.argsort(cells, kind="stable")
-    found, starts = np.unique(cells[order], return_index=True)
-    matrices = np.zeros((len(counts), n_labels**2), dtype=np.int64)
-    matrices[:, found] = np.add.reduceat(counts[:, order], starts, axis=1)
-    return matrices.reshape(-1, n_labels, n_labels)
+def _alike(arrays: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """One of each group of examples equal in all arrays ``[examples, ...]``, and the group's size."""
+    rows = [np.ascontiguousarray(each).reshape(len(each), -1).view(np.uint8) for each in arrays]
+    content = np.concatenate(rows, axis=1)
+    keys = content.view(np.dtype((np.void, content.shape[1])))[:, 0]
+    _, examples, counts = np.unique(keys, return_index=True, return_counts=True)
+    return examples, counts

@@ -1,4 +1,4 @@
-"""The examples of one split: read from a local file or a hub data set, every label checked."""
+"""Reading the examples of a split, whatever file or data set they are in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
 
 from searchmerge.config import Source
 from searchmerge.types import UserError
@@ -19,60 +16,29 @@ from searchmerge.types import UserError
 Row: TypeAlias = tuple[str, Mapping[str, Any]]
 """Where an example stands (for error messages), and its columns."""
 
-
-@dataclass(frozen=True)
-class Examples:
-    """The examples of one split.
-
-    Args:
-        texts: one an example.
-        labels: int64 ``[examples]``, the number of each one's label.
-    """
-
-    texts: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
-def read(source: Source, *, text: str, label: str, label2id: Mapping[str, int]) -> Examples:
-    """Read the labelled texts of a split.
-
-    A label is a name of ``label2id``, or one of its numbers; what can be both is a name.
+def read(source: Source, *, label: str = "", label2id: Mapping[str, int] = _NONE) -> list[Row]:
+    """Read the examples of a split.
 
     Args:
         source: a file (``.jsonl``, ``.json``, ``.csv``, ``.parquet``) or a hub data set.
-        text: the column that holds the text.
-        label: the column that holds the label.
+        label: the column that holds labels. Where a hub data set has names for its numbers, and the head has
+            all of them, the names stand in the rows.
         label2id: the labels of the head that will answer.
 
     Raises:
-        UserError: the source cannot be read, has no examples, lacks a column, or has a text or a label that
-            is none; it names the file and the line.
+        UserError: the source cannot be read, or has no examples.
     """
-    texts: list[str] = []
-    labels: list[int] = []
-    for where, row in itertools.islice(_rows(source, label, label2id), source.limit):
-        texts.append(_text(row, text, where))
-        labels.append(_label(row, label, label2id, where))
-    if not texts:
-        raise _no_example(source)
-    return Examples(tuple(texts), np.array(labels, dtype=np.int64))
-
-
-def read_texts(source: Source, *, text: str) -> tuple[str, ...]:
-    """Read the texts of a split; arguments and errors as :func:`read`, labels are not looked at."""
-    rows = itertools.islice(_rows(source, "", {}), source.limit)
-    texts = tuple(_text(row, text, where) for where, row in rows)
-    if not texts:
-        raise _no_example(source)
-    return texts
-
-
-def _no_example(source: Source) -> UserError:
-    return UserError(
-        expected=f"at least one example in {source.path or source.dataset}",
-        got="none",
-        cure="give a file or a split that has examples",
-    )
+    rows = list(itertools.islice(_rows(source, label, label2id), source.limit))
+    if not rows:
+        raise UserError(
+            expected=f"at least one example in {source.path or source.dataset}",
+            got="none",
+            cure="give a file or a split that has examples",
+        )
+    return rows
 
 
 def _rows(source: Source, label: str, label2id: Mapping[str, int]) -> Iterator[Row]:
@@ -177,60 +143,13 @@ def _mapping(row: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise UserError(
             expected=f"an object of columns in {where}",
-            got=_short(row),
+            got=short(row),
             cure='write each example as {"text": …, "label": …}',
         )
     return row
 
 
-def _column(row: Mapping[str, Any], column: str, kind: str, where: str) -> Any:
-    if column not in row:
-        raise UserError(
-            expected=f"a column {column} in {where}",
-            got=f"the columns {', '.join(map(str, row))}",
-            cure=f"name the column that holds the {kind}, as {kind}: in the task",
-        )
-    return row[column]
-
-
-def _text(row: Mapping[str, Any], column: str, where: str) -> str:
-    value = _column(row, column, "text", where)
-    if not isinstance(value, str) or not value.strip() or not _encodable(value):
-        raise UserError(
-            expected=f"a text as {column} in {where}",
-            got=_short(value),
-            cure="correct or remove that example",
-        )
-    return value
-
-
-def _encodable(text: str) -> bool:
-    # JSON can hold one half of a surrogate pair, as a cut emoji leaves behind; no tokenizer takes it.
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _label(row: Mapping[str, Any], column: str, label2id: Mapping[str, int], where: str) -> int:
-    value = _column(row, column, "label", where)
-    names = [str(value)] if isinstance(value, str | int) else []
-    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
-        names.append(str(int(value)))  # a column of integers with a gap is stored as floats
-    for name in names:
-        if name in label2id:
-            return label2id[name]
-    if names and names[-1].isdecimal() and int(names[-1]) in label2id.values():
-        return int(names[-1])
-    raise UserError(
-        expected=f"as {column} in {where} a label of the head: {_listed(label2id)}",
-        got=_short(value),
-        cure="correct that label, or score the task with a head that has it",
-    )
-
-
-def _listed(label2id: Mapping[str, int]) -> str:
-    named = [f"{name} ({number})" for name, number in itertools.islice(label2id.items(), 20)]
-    return ", ".join(named + ["…"] * (len(label2id) > len(named)))
-
-
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as it may stand in a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

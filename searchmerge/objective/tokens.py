@@ -8,29 +8,49 @@ from typing import Any
 from searchmerge.types import UserError
 
 
-def tokenised(texts: Sequence[str], tokenizer: Any, max_length: int | None) -> dict[str, list[list[int]]]:
+def limit(tokenizer: Any, max_length: int | None) -> int | None:
+    """The most tokens of a text: the smaller of the user's limit and the tokenizer's, None without either."""
+    # A tokenizer without a limit of its own has 10^30.
+    return min(
+        (each for each in (max_length, tokenizer.model_max_length) if each and each < 10**9), default=None
+    )
+
+
+def tokenised(
+    texts: Sequence[Any],
+    tokenizer: Any,
+    max_length: int | None,
+    *,
+    pairs: Sequence[str] | None = None,
+    **options: Any,
+) -> Any:
     """Give the columns that a model takes, one sequence of numbers a text; longer texts are cut.
 
     Args:
         texts: at least one.
         tokenizer: a tokenizer of transformers.
         max_length: the most tokens of a text; None for what the tokenizer allows.
+        pairs: the second text of each.
+        options: further ones of the tokenizer's.
+
+    Returns:
+        ``input_ids`` and what other columns the model takes; with what the tokenizer knows of the words.
     """
-    # A tokenizer without a limit of its own has 10^30.
-    limits = [limit for limit in (max_length, tokenizer.model_max_length) if limit and limit < 10**9]
+    longest = limit(tokenizer, max_length)
     encoded = tokenizer(
         list(texts),
-        truncation=bool(limits),
-        max_length=min(limits, default=None),
+        None if pairs is None else list(pairs),
+        truncation=longest is not None,
+        max_length=longest,
         return_attention_mask=False,
         verbose=False,
+        **options,
     )
-    # Columns of zeros are what models assume; some models do not take them.
-    return {
-        name: column
-        for name, column in encoded.items()
-        if name == "input_ids" or any(any(values) for values in column)
-    }
+    for name in list(encoded):
+        # Columns of zeros are what models assume; some models do not take them.
+        if name != "input_ids" and not any(any(values) for values in encoded[name]):
+            del encoded[name]
+    return encoded
 
 
 def padding(tokenizer: Any) -> dict[str, int]:

@@ -124,6 +124,11 @@ class Checkpoint:
         labels = config.label2id or {label: number for number, label in config.id2label.items()}
         return {str(label): int(number) for label, number in labels.items()}
 
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether it has an encoder and a decoder."""
+        return bool(self.model.model.config.is_encoder_decoder)
+
     @cached_property
     def license(self) -> str | None:
         """The licence that its model card's front matter names."""

@@ -41,6 +41,11 @@ class Sources:
     notes: tuple[str, ...]
     alignment: Alignment | None = None
 
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the models have an encoder and a decoder."""
+        return next(iter(self.experts.values())).encoder_decoder
+
     @classmethod
     def open(cls, models: Models, tasks_name_heads: bool, *, strangers: bool = False) -> Sources:
         """Open all checkpoints by their headers and check that they can be merged.

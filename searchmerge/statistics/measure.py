@@ -13,8 +13,9 @@ import transformers
 from torch import Tensor
 
 from searchmerge.config import Source, Statistics
+from searchmerge.objective import fields
 from searchmerge.objective.batching import BATCH_TOKENS, Batches, Track, pack
-from searchmerge.objective.data import read, read_texts
+from searchmerge.objective.data import read
 from searchmerge.objective.precision import resolve
 from searchmerge.objective.tokens import padding, tokenised
 from searchmerge.skeleton import as_saved
@@ -63,11 +64,12 @@ def texts_of(
     gold = None
     if kind == "fisher" and section.labels == "true":
         label2id = checkpoint.label2id or {}
-        examples = read(source, text=section.text, label=section.label, label2id=label2id)
-        texts, gold = examples.texts, torch.from_numpy(examples.labels).to(device)
+        rows = read(source, label=section.label, label2id=label2id)
+        gold = torch.tensor([fields.label(row, section.label, label2id) for row in rows], device=device)
     else:
-        texts = read_texts(source, text=section.text)
-    columns = tokenised(texts, tokenizer, section.max_length)
+        rows = read(source)
+    texts = [fields.text(row, section.text) for row in rows]
+    columns = dict(tokenised(texts, tokenizer, section.max_length))
     content = json.dumps([columns, None if gold is None else gold.tolist()], sort_keys=True)
     # Products of many tokens at a time are quicker; gradients are formed an example at a time.
     batch_tokens = BATCH_TOKENS[device.type] * (4 if kind == "gram" else 1)

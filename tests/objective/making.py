@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from searchmerge import config
-from searchmerge.objective import Objective, build
+from searchmerge.objective import Objective
+from searchmerge.objective.making import build
 from tests.fixtures import WORDS
 
 CPU = torch.device("cpu")

@@ -16,11 +16,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from searchmerge.objective.classification import Classification
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor, nn
 
 from searchmerge.objective import METRICS, Objective
-from searchmerge.objective.classification import Classification
 from searchmerge.types import Evaluation, Outcomes, UserError
 from tests.fixtures import SPECIAL, tiny_bert, tiny_tokenizer
 from tests.objective.making import CPU, objective, random_rows, task, write

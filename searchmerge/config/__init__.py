@@ -1,0 +1,34 @@
+"""The config file: YAML checked by a typed schema, every mistake answered with what is valid there."""
+
+from searchmerge.config.loading import checked, explain, load, validate
+from searchmerge.config.section import Source
+from searchmerge.config.sections import (
+    Baseline,
+    Budget,
+    Config,
+    Models,
+    Objective,
+    Part,
+    Penalty,
+    Statistics,
+    Subset,
+)
+from searchmerge.config.tasks import Task
+
+__all__ = [
+    "Baseline",
+    "Budget",
+    "Config",
+    "Models",
+    "Objective",
+    "Part",
+    "Penalty",
+    "Source",
+    "Statistics",
+    "Subset",
+    "Task",
+    "checked",
+    "explain",
+    "load",
+    "validate",
+]

@@ -1,0 +1,145 @@
+"""The sections of a config."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from searchmerge.config.section import Section, Source
+from searchmerge.config.tasks import Task
+
+Baseline: TypeAlias = Literal[
+    "experts", "average", "soup", "ensemble", "tuned", "ties", "dare", "fisher", "regmean"
+]
+"""What a winner is compared with; see :func:`searchmerge.baselines.baselines`."""
+
+
+class Models(Section):
+    """The sources: Hugging Face folders (relative to the config file) or hub ids."""
+
+    base: str | None = None
+    experts: dict[str, str] = Field(min_length=1)
+    heads: tuple[str, ...] = Field(default=(), description="glob patterns of tensors kept out of the merge")
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+class Part(BaseModel):
+    """A named part with options of its own: the part's class checks those."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but ``kind``."""
+        return dict(self.model_extra or {})
+
+
+class Penalty(Section):
+    """What is taken off a candidate's score; neither baselines nor the report know of it."""
+
+    coefficients: float = Field(
+        default=0.0, ge=0, description="times the mean size of the experts' coefficients (LoRAHub: 0.05)"
+    )
+    distance: float = Field(
+        default=0.0, ge=0, description="times the distance from the base, relative to the base's length"
+    )
+
+
+class Subset(Section):
+    """How much of dev the search sees: a part that grows, drawn alike from every label."""
+
+    start: float = Field(default=0.25, gt=0, lt=1, description="share of dev in the first round")
+    rounds: int = Field(default=3, ge=1, description="of the evaluations; the last one's share is 1")
+    finalists: int = Field(default=5, ge=1, description="best candidates that are scored on the whole dev")
+
+
+class Objective(Section):
+    """What a merged model is judged by."""
+
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    aggregate: Literal["mean", "worst", "relative"] = Field(
+        default="mean", description="of the tasks; relative: the mean of what each is of its own expert's"
+    )
+    penalty: Penalty = Penalty()
+    subset: Subset | None = Field(default=None, description="search on a part of dev, decide on the whole")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="padded tokens in one forward pass; none: what suits the device"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _names_differ(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        names = [task.name for task in tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every task needs a name of its own, these were given: {', '.join(names)}")
+        if all(task.ood for task in tasks):
+            raise ValueError("give a task that is not out of domain, to choose by")
+        return tasks
+
+
+class Statistics(Section):
+    """What is known of the data that the experts were trained on, for methods that merge by it."""
+
+    data: dict[str, Source] = Field(
+        default={}, description="texts of each expert, of its training set if they are at hand"
+    )
+    text: str = "text"
+    label: str = "label"
+    limit: int = Field(default=1000, ge=1, description="take only the first so many texts")
+    max_length: int | None = Field(default=None, ge=2)
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32", description="auto: float32, but inner products in bfloat16 where that is native"
+    )
+    labels: Literal["expected", "true"] = Field(
+        default="expected", description="of Fisher information: over all labels, or the true one"
+    )
+    normalise: bool = Field(default=False, description="give the experts' Fisher information one mean")
+    gram: dict[str, str] = Field(default={}, description="the file of each expert")
+    fisher: dict[str, str] = Field(default={}, description="the file of each expert")
+    cache: str | None = Field(default=None, description="folder of what is measured; none: the user's cache")
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _yaml_reads_true_as_a_boolean(cls, value: Any) -> Any:
+        return "true" if value is True else value
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _paths_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"path": each} if isinstance(each, str) else each for name, each in value.items()}
+
+
+class Budget(Section):
+    """When the search ends: whichever comes first."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, ge=1, description="evaluations without a better score")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Budget:
+        if self.evaluations is None and self.seconds is None and self.patience is None:
+            raise ValueError("give at least one of evaluations, seconds, patience")
+        return self
+
+
+class Config(Section):
+    """A whole run."""
+
+    models: Models
+    space: Part
+    strategy: Part = Part(kind="de")
+    objective: Objective
+    statistics: Statistics = Statistics()
+    budget: Budget = Budget(evaluations=200)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    baselines: tuple[Baseline, ...] = get_args(Baseline)
+    references: dict[str, str] = Field(default={}, description="further checkpoints to compare with, by name")

@@ -1,0 +1,116 @@
+"""What a search is told of a candidate: its dev score, perhaps on a part of dev, or less a penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from searchmerge.bench import Bench
+from searchmerge.config import Subset
+from searchmerge.objective import Objective
+from searchmerge.types import Evaluation, Recipe, Trial, UserError
+
+
+class Fitness:
+    """Scores candidates for the search loop.
+
+    Args:
+        bench: its config says on what part of dev, and what is taken off.
+
+    Raises:
+        UserError: a penalty that the space's recipes have no number for, or rounds without an end.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._penalty, self._subset = bench.config.objective.penalty, bench.config.objective.subset
+        _check(bench)
+
+    def __call__(self, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+        """Realise and score the recipe of a trial; None where the score does not exceed the floor."""
+        models = self._bench.realise(recipe)
+        return self._objective(number).above(models, floor, self._taken_off(recipe))
+
+    def winner(self, best: Trial, trials: Sequence[Trial]) -> Trial:
+        """The best trial with its evaluation on the whole of dev, no penalty taken off.
+
+        Of a search on a part of dev it is chosen by the whole, among the finalists.
+        """
+        dev, evaluation = self._bench.objective("dev"), best.evaluation
+        if self._subset is not None:
+            complete = [trial for trial in trials if trial.state == "complete" and trial.repeats is None]
+            finalists = sorted(complete, key=lambda trial: -trial.score)[: self._subset.finalists]
+            scored = {
+                trial.number: dev(self._bench.realise(trial.recipe), self._taken_off(trial.recipe))
+                for trial in finalists
+            }
+            best = max(finalists, key=lambda trial: scored[trial.number].score)
+            evaluation = scored[best.number]
+        assert evaluation is not None
+        return replace(best, evaluation=dev.score_of(evaluation.outcomes))
+
+    def _objective(self, number: int) -> Objective:
+        """The whole of dev for the space's default; for what is searched, the part that its round has."""
+        evaluations = self._bench.config.budget.evaluations
+        if self._subset is None or evaluations is None or number == 0:
+            return self._bench.objective("dev")
+        return self._bench.part_of_dev(share_of(self._subset, number / evaluations))
+
+    def _taken_off(self, recipe: Recipe) -> float:
+        """The penalty of the recipe that has been realised."""
+        taken = 0.0
+        if self._penalty.coefficients:
+            taken += self._penalty.coefficients * mean_coefficient(recipe)
+        if self._penalty.distance:
+            workshop = self._bench.workshop
+            assert workshop.base is not None
+            away, length = torch.dist(workshop.live, workshop.base), torch.linalg.vector_norm(workshop.base)
+            taken += self._penalty.distance * float(away / length)
+        return taken
+
+
+def share_of(subset: Subset, spent: float) -> float:
+    """The share of dev that a search sees when so much of its evaluations is spent, from ``start`` to 1.
+
+    It grows by the same factor from round to round; one round stays at ``start``.
+    """
+    turn = min(int(spent * subset.rounds), subset.rounds - 1)
+    return float(subset.start ** (1 - turn / max(1, subset.rounds - 1)))
+
+
+def mean_coefficient(recipe: Recipe) -> float:
+    """The mean size of the experts' coefficients: LoRAHub's L1 regularisation (Huang et al. 2023)."""
+    return float(np.mean(np.abs(list(_numbers(recipe["knobs"]["weight"])))))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from _numbers(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    else:
+        yield float(value)
+
+
+def _check(bench: Bench) -> None:
+    objective, space = bench.config.objective, bench.config.space.kind
+    if objective.penalty.coefficients and space != "coefficients":
+        raise UserError(
+            expected="the space coefficients for objective.penalty.coefficients",
+            got=space,
+            cure="leave that penalty out, or take penalty.distance",
+        )
+    if objective.penalty.distance and bench.sources.base is None:
+        raise UserError(expected="a base for objective.penalty.distance", got="none", cure="name models.base")
+    if objective.subset is not None and bench.config.budget.evaluations is None:
+        raise UserError(
+            expected="budget.evaluations, by which the rounds of objective.subset are counted",
+            got="a budget without",
+            cure="add budget.evaluations",
+        )

@@ -1,0 +1,114 @@
+"""How probable a model finds texts, alone or after a prompt: what two kinds of tasks are scored by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchmerge.objective.batching import Batch
+from searchmerge.objective.tokens import limit, tokenised
+from searchmerge.types import UserError
+
+NOT_SCORED = -100
+"""Stands in ``labels`` where no token is scored."""
+
+_CHUNK = 2**25
+"""Logits that are turned into float32 at once."""
+
+
+def columns_of(
+    task: str,
+    texts: Sequence[str],
+    prompts: Sequence[str | None],
+    tokenizer: Any,
+    max_length: int | None,
+    *,
+    encoder_decoder: bool,
+) -> dict[str, list[list[int]]]:
+    """Give ``input_ids`` and ``labels``, the tokens that are scored.
+
+    For a decoder prompt and text are one sequence, cut out of the tokens of both together (so that a token
+    which spans the seam counts to the text, as in lm-eval); what is too long loses its first tokens. For an
+    encoder-decoder the prompt is the encoder's and the text the decoder's, which ends with the token that
+    ends a text.
+
+    Raises:
+        UserError: nothing to score in a text, or no prompt for an encoder.
+    """
+    if encoder_decoder:
+        if None in prompts:
+            raise UserError(
+                expected=f"a prompt in the task {task}: the models have an encoder, which reads it",
+                got="none",
+                cure="add prompt: to the task",
+            )
+        labels = tokenised(texts, tokenizer, max_length, return_token_type_ids=False)["input_ids"]
+        ids = tokenised(prompts, tokenizer, max_length, return_token_type_ids=False)["input_ids"]
+        return {"input_ids": ids, "labels": labels}
+    wholes = [(prompt or "") + text for prompt, text in zip(prompts, texts, strict=True)]
+    ids = _encoded(tokenizer, wholes)
+    starts = _starts(tokenizer, prompts)
+    labels = [
+        [NOT_SCORED] * min(start, len(each)) + each[start:] for each, start in zip(ids, starts, strict=True)
+    ]
+    longest = limit(tokenizer, max_length) or max(map(len, ids))
+    _scored(task, texts, [each[-longest:] for each in labels])
+    return {"input_ids": [each[-longest:] for each in ids], "labels": [each[-longest:] for each in labels]}
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    encoded = tokenizer(list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _starts(tokenizer: Any, prompts: Sequence[str | None]) -> list[int]:
+    """How many tokens of each text are the prompt's, special ones before it among them."""
+    known = [prompt for prompt in dict.fromkeys(prompts) if prompt is not None]
+    if not known:
+        return [0] * len(prompts)
+    ids = _encoded(tokenizer, known)
+    if ids[0][-1] in tokenizer.all_special_ids:
+        raise UserError(
+            expected="a tokenizer that puts nothing after a text, since another follows the prompt",
+            got=f"{type(tokenizer).__name__}, which ends a text with {tokenizer.decode(ids[0][-1:])}",
+            cure="set add_eos_token: false in tokenizer_config.json",
+        )
+    lengths = {prompt: len(each) for prompt, each in zip(known, ids, strict=True)}
+    return [lengths.get(prompt or "", 0) for prompt in prompts]
+
+
+def _scored(task: str, texts: Sequence[str], labels: Sequence[Sequence[int]]) -> None:
+    # The first token of a sequence is predicted by nothing.
+    for text, row in zip(texts, labels, strict=True):
+        if not any(label != NOT_SCORED for label in row[1:]):
+            raise UserError(
+                expected=f"in each text of the task {task} a token after the first, to be scored",
+                got=repr(text[:60]),
+                cure="remove that example, or give it a prompt",
+            )
+
+
+def loglikelihoods(model: nn.Module, batch: Batch, *, encoder_decoder: bool) -> Tensor:
+    """Give the sum of the scored tokens' log-likelihoods in each row, float64 ``[rows]``."""
+    inputs = {name: column for name, column in batch.items() if name != "labels"}
+    labels = batch["labels"]
+    if encoder_decoder:
+        made: Any = model
+        inputs["decoder_input_ids"] = made.prepare_decoder_input_ids_from_labels(labels=labels)
+        logits = model(**inputs).logits
+    else:
+        logits, labels = model(**inputs, use_cache=False).logits[:, :-1], labels[:, 1:]
+    scored = labels != NOT_SCORED
+    chosen, targets = logits[scored], labels[scored]
+    size = max(1, _CHUNK // chosen.shape[-1])
+    parts = [
+        F.cross_entropy(some.float(), target, reduction="none")
+        for some, target in zip(torch.split(chosen, size), torch.split(targets, size), strict=True)
+    ]
+    of_rows = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
+    return of_rows.index_add_(0, scored.nonzero()[:, 0], -torch.cat(parts).double())
