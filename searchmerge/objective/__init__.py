@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from searchmerge.objective.aggregate import aggregate
 from searchmerge.objective.metrics import METRICS, Metric, Values
+from searchmerge.objective.sharing import one_body
 from searchmerge.objective.task import Partial, Task
 from searchmerge.types import Evaluation, Outcomes
 
@@ -60,6 +61,7 @@ class Objective:
         self._precision, self._device = precision, device
         self.aggregate = aggregate(combine, self.tasks, owners or {})
         self.forwarded = 0
+        self._together = [list(tasks) for _, tasks in groupby(sorted(self.tasks, key=_asked), key=_asked)]
         # What the batches' answers have fallen short of so far; it decides their order and nothing else.
         self._harm = {task.name: [0.0] * len(task.costs) for task in self.tasks}
         widths = [[list(batch["input_ids"].shape) for batch in task.batches.batches] for task in self.tasks]
@@ -82,15 +84,14 @@ class Objective:
             return self.score_of(self._outcomes(models), penalty)
 
     def _outcomes(self, models: Models) -> dict[str, Outcomes]:
-        def asked(task: Task) -> tuple[str, str]:
-            return task.head, task.inputs
-
         outcomes: dict[str, Outcomes] = {}
-        for _, together in groupby(sorted(self.tasks, key=asked), key=asked):
-            first, *others = together  # they ask one model the same: it answers once
-            answers = first.answers(models[first.head])
-            for task in (first, *others):
-                outcomes[task.name] = task.outcomes(answers)
+        for tasks in self._together:
+            heads = {task.head: models[task.head] for task in tasks}
+            for task in tasks:
+                task.check(models[task.head])
+            with one_body(list(heads.values())):
+                answers = dict(zip(heads, tasks[0].answers(*heads.values()), strict=True))
+            outcomes |= {task.name: task.outcomes(answers[task.head]) for task in tasks}
         return {task.name: outcomes[task.name] for task in self.tasks}
 
     def above(self, models: Models, floor: float, penalty: float = 0.0) -> Evaluation | None:
@@ -120,7 +121,8 @@ class Objective:
         with torch.inference_mode(), self._autocast():
             for models in members:
                 for task in self.tasks:
-                    answers = [each.float() for each in task.answers(models[task.head])]
+                    task.check(models[task.head])
+                    answers = [each.float() for each in task.answers(models[task.head])[0]]
                     known = sums.get(task.name)
                     sums[task.name] = (
                         [one + other for one, other in zip(known, answers, strict=True)] if known else answers
@@ -165,3 +167,7 @@ class Objective:
         metrics = {task.name: task.value(outcomes[task.name]) for task in self.tasks}
         combined: Values = self.aggregate({name: np.asarray(value) for name, value in metrics.items()})
         return Evaluation(score=float(combined) - penalty, metrics=metrics, outcomes=dict(outcomes))
+
+
+def _asked(task: Task) -> str:
+    return task.inputs

@@ -94,11 +94,12 @@ class Task(ABC):
         """What each batch costs, in tokens."""
         return [batch["input_ids"].numel() for batch in self.batches.batches]
 
-    def answers(self, model: nn.Module) -> list[Tensor]:
-        """Give the model's answers to every batch; arguments and errors as :meth:`predict`."""
-        self.check(model)
-        model.eval()
-        return [self.answer(model, batch) for batch in self.batches.batches]
+    def answers(self, *models: nn.Module) -> list[list[Tensor]]:
+        """Give each model's answers to every batch; a batch is put to all of them in turn."""
+        for model in models:
+            model.eval()
+        rounds = [[self.answer(model, batch) for model in models] for batch in self.batches.batches]
+        return [list(answers) for answers in zip(*rounds, strict=True)]
 
     def outcomes(self, answers: Sequence[Tensor]) -> Outcomes:
         """Turn the answers to all batches into outcomes ``[examples, ...]``, in the order of the data."""
@@ -114,7 +115,8 @@ class Task(ABC):
             FloatingPointError: an answer is infinite or not a number.
             UserError: model and task do not fit together.
         """
-        return self.outcomes(self.answers(model))
+        self.check(model)
+        return self.outcomes(self.answers(model)[0])
 
     def start(self) -> Partial:
         """Begin to answer batch by batch: nothing has been seen, and all counts as right."""

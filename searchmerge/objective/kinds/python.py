@@ -96,10 +96,11 @@ class Python(Task):
             )
         return scores.reshape(-1)
 
-    def answers(self, model: nn.Module) -> list[Tensor]:
-        """Call the function once."""
-        model.eval()
-        return [self.answer(model, {})]
+    def answers(self, *models: nn.Module) -> list[list[Tensor]]:
+        """Call the function once for each model."""
+        for model in models:
+            model.eval()
+        return [[self.answer(model, {})] for model in models]
 
     def read(self, answers: Tensor, number: int) -> Outcomes:
         """Put a 1 beside each score; errors as of the base class."""
