@@ -71,6 +71,7 @@ def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "baselines": {rival.name: {"dev": standing(dev, *rival.on("dev")), "test": None} for rival in rivals},
         "tasks": [task.name for task in dev.tasks],
+        "lower": [task.name for task in dev.tasks if task.metric.lower],
     }
     if best is not None and best.evaluation is not None:
         result["best"] = {"trial": best.number, "dev": standing(dev, best.evaluation), "test": None}

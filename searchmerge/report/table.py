@@ -68,7 +68,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Every model of a result: the first ``means`` columns are the objective, the others one task each."""
+    """Every model of a result: the first ``means`` columns are the objective, the others one task each.
+
+    An arrow beside a task's name says that lower is better.
+    """
 
     columns: tuple[str, ...]
     means: int
@@ -103,12 +106,15 @@ def tabulate(result: Result, split: Literal["dev", "test"] | None = None) -> Tab
         + [_cell((scores[split] or {"tasks": {}})["tasks"].get(task)) for task in tasks]
         for _, _, scores in models
     ]
-    marked = zip(*(_marked(column) for column in zip(*lines, strict=True)), strict=True)
+    lower = [False] * len(means) + [task in result.get("lower", ()) for task in tasks]
+    columns = zip(zip(*lines, strict=True), lower, strict=True)
+    marked = zip(*(_marked(column, least) for column, least in columns), strict=True)
     rows = tuple(
         Row(label, kind, cells, _gain(scores.get("gain")))
         for (label, kind, scores), cells in zip(models, marked, strict=True)
     )
-    return Table(means + tasks, len(means), rows, split)
+    named = tuple(f"{task} ↓" if task in result.get("lower", ()) else task for task in tasks)
+    return Table(means + named, len(means), rows, split)
 
 
 def headline(result: Result) -> str:
@@ -253,10 +259,12 @@ def _gain(difference: Mapping[str, float] | None) -> Cell | None:
     return Cell(mean, low, high, low > 0 or high < 0)
 
 
-def _marked(column: Iterable[Cell | None]) -> list[Cell | None]:
+def _marked(column: Iterable[Cell | None], least: bool) -> list[Cell | None]:
+    """Mark the best: the largest value, or the least."""
     cells = list(column)
+    best = min if least else max
     # What is written alike is equally good.
-    top = max((number(cell.value) for cell in cells if cell), key=float, default="")
+    top = best((number(cell.value) for cell in cells if cell), key=float, default="")
     return [cell and Cell(cell.value, cell.low, cell.high, number(cell.value) == top) for cell in cells]
 
 

@@ -82,9 +82,9 @@ def test_other_texts_or_another_body_share_nothing(
     tokenizer: Any, models: dict[str, Any], tmp_path: Path
 ) -> None:
     judge = two_tasks(tokenizer, tmp_path, max_length=6)
-    with counted(models["a"].bert.encoder) as calls:
+    with counted(models["a"].bert.encoder) as one, counted(models["b"].bert.encoder) as other:
         judge(models)
-    assert calls[0] == sum(len(each.batches.batches) for each in judge.tasks)
+    assert [one[0], other[0]] == [len(each.batches.batches) for each in judge.tasks]
     apart = {"a": models["a"], "b": tiny_bert(tmp_path / "c", list(HEADS["b"]), 5)}
     judge = two_tasks(tokenizer, tmp_path)
     with counted(apart["a"].bert.encoder) as one, counted(apart["b"].bert.encoder) as other:

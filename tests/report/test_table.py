@@ -54,6 +54,16 @@ def test_markdown_has_a_row_a_model_and_a_column_a_mean_and_a_task() -> None:
     assert lines[-1][5] == ""
 
 
+def test_of_a_metric_that_is_better_when_lower_the_lowest_is_bold() -> None:
+    found = {**result(), "lower": ["tweets"]}
+    table = tabulate(found)
+    assert table.columns[-2:] == ("reviews", "tweets ↓")
+    column = [row.cells[-1] for row in table.rows]
+    values = {cell.value: cell.stands_out for cell in column if cell}
+    assert len(values) > 1
+    assert [value for value, out in values.items() if out] == [min(values)]
+
+
 def test_the_highest_of_each_column_is_bold_and_ties_share_it() -> None:
     found = result()
     found["baselines"]["ties"]["test"]["score"] = 0.98004
