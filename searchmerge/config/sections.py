@@ -65,7 +65,7 @@ class Objective(Section):
     )
     penalty: Penalty = Penalty()
     subset: Subset | None = Field(default=None, description="search on a part of dev, decide on the whole")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_tokens: int | None = Field(
         default=None, ge=1, description="padded tokens in one forward pass; none: what suits the device"
     )

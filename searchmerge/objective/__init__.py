@@ -136,7 +136,8 @@ class Objective:
 
     def _autocast(self) -> torch.autocast:
         # One for all batches: within it, each weight is converted once.
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16)
+        half = self._precision != torch.float32
+        return torch.autocast(self._device.type, self._precision if half else None, enabled=half)
 
     def _above(self, models: Models, floor: float, penalty: float) -> Evaluation | None:
         partial = {task.name: task.start() for task in self.tasks}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 
-def resolve(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> torch.dtype:
-    """Turn the config's ``precision`` into a type.
+def resolve(precision: str, device: torch.device) -> torch.dtype:
+    """Turn the config's ``precision``, ``auto`` or the name of a type, into a type.
 
     ``auto`` is bfloat16 where the processor multiplies matrices of it natively, else float32. It goes by what
-    the processor can do, never by a timing, so that a resumed run computes as the interrupted one did.
+    the processor can do, never by a timing, so that a resumed run computes as the interrupted one did. It is
+    never float16, whose range some models' activations exceed; older GPUs are faster in it, who names it
+    gets it.
     """
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return _TYPES[precision]
+
+
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -44,3 +44,4 @@ def test_auto_on_cuda(
 def test_what_the_user_names_is_taken() -> None:
     assert resolve("float32", CPU) == torch.float32
     assert resolve("bfloat16", CPU) == torch.bfloat16
+    assert resolve("float16", CPU) == torch.float16
