@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
 
 from searchmerge.merging import knobs
+from searchmerge.merging.kept import Kept
 from searchmerge.merging.method import Slab, Values
 from searchmerge.merging.slabs import chunk_size, chunks, require_base, scratch_rows, weighted_sum
 
@@ -21,6 +22,10 @@ Sparsify: TypeAlias = Callable[[slice, Tensor], None]
 
 Drop: TypeAlias = Callable[[Slab, Values], Sparsify]
 """Says how the task vectors of a slab are sparsified."""
+
+
+COMPILED = True
+"""Whether a CPU merges TIES and DARE in one pass over the memory, by :mod:`searchmerge.merging.fused`."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ def add(slab: Slab, sparsify: Sparsify, weights: Sequence[float], scale: float) 
         ValueError: the slab has no base.
     """
     base = require_base(slab)
+    if _fuses(sparsify):
+        _fused(sparsify, base, weights, scale)
+        return
     coefficients = [scale * weight for weight in weights]
     room = scratch_rows(slab)
     for part in chunks(slab):
@@ -109,6 +117,9 @@ def merge(slab: Slab, sparsify: Sparsify, weights: Sequence[float], scale: float
         ValueError: the slab has no base.
     """
     base = require_base(slab)
+    if _fuses(sparsify):
+        _fused(sparsify, base, weights, scale, rule)
+        return
     ones = [1.0] * len(weights)
     room = scratch_rows(slab)
     small_room = slab.out.new_empty((3, chunk_size(slab)))
@@ -127,6 +138,27 @@ def merge(slab: Slab, sparsify: Sparsify, weights: Sequence[float], scale: float
             weighted_sum(None, rows, weights if rule.divisor == "weight" else ones, out=divisor)
             _divide(merged, divisor, spare=rows[0])
         torch.addcmul(base[part], merged, majority, value=scale, out=slab.out[part])
+
+
+def _fuses(sparsify: Sparsify) -> TypeGuard[Kept]:
+    """Whether there is a compiled loop for it."""
+    return COMPILED and isinstance(sparsify, Kept) and sparsify.slab.out.device.type == "cpu"
+
+
+def _fused(
+    kept: Kept, base: Tensor, weights: Sequence[float], scale: float, rule: Rule | None = None
+) -> None:
+    from searchmerge.merging import fused  # compiles: only where there is such a merge
+
+    fused.merge(
+        kept,
+        base,
+        weights,
+        scale,
+        elects=rule is not None,
+        weighted_vote=rule is not None and rule.weighted_vote,
+        divisor=rule.divisor if rule else None,
+    )
 
 
 def _scale_rows(rows: Tensor, factors: Sequence[float]) -> None:

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from searchmerge.merging import consensus, knobs
-from searchmerge.merging.masks import masks_on
+from searchmerge.merging.kept import Kept
 from searchmerge.merging.method import Knob, Method, Slab, Values
-from searchmerge.merging.rescale import norm_restored, scaled
+from searchmerge.merging.rescale import norm_restored
 
 _DENSITY = knobs.density(0.5)
-
-
-def _masked(slab: Slab, values: Values) -> consensus.Sparsify:
-    """The task vectors with entries dropped."""
-    densities = knobs.per_expert(values, "density", slab.deltas.shape[0])
-    masks = masks_on(slab.out.device)
-
-    def sparsify(part: slice, rows: Tensor) -> None:
-        masks.write(slab.keys, densities, part, rows)
-        rows.mul_(slab.deltas[:, part])
-
-    return sparsify
 
 
 def _by_density(slab: Slab, values: Values) -> consensus.Sparsify:
     """Yu et al. 2024, equation 2: times ``1 / (1 - p)``, which keeps every entry's expectation."""
     densities = knobs.per_expert(values, "density", slab.deltas.shape[0])
-    return scaled(_masked(slab, values), [1 / density for density in densities])
+    return Kept(slab, densities=densities, factors=[1 / density for density in densities])
 
 
 def _by_norm(slab: Slab, values: Values) -> consensus.Sparsify:
     """As mergekit: times what restores the l1 norm."""
-    return norm_restored(slab, _masked(slab, values))
+    return norm_restored(
+        slab, Kept(slab, densities=knobs.per_expert(values, "density", slab.deltas.shape[0]))
+    )
 
 
 def _method(name: str, summary: str, weight: Knob, merge: Callable[[Slab, Values], None]) -> Method:

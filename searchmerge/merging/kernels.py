@@ -84,11 +84,11 @@ def _fused(typing, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ARG001 - n
     return a(a, b, c), lambda context, builder, signature, values: builder.fma(*values)  # noqa: ARG005
 
 
-_fma: Any = _fused  # its types say otherwise, but the first argument is numba's
+fma: Any = _fused  # its types say otherwise, but the first argument is numba's
 
 
 @numba.njit(inline="always")
-def _mix(word):  # type: ignore[no-untyped-def]
+def mixed(word):  # type: ignore[no-untyped-def]
     """As :func:`searchmerge.merging.masks.mix`; numba widens a product, so each is cut to 32 bits again."""
     word = _u32(_u32(word ^ (word >> _u32(16))) * _u32(0x7FEB352D))
     word = _u32(_u32(word ^ (word >> _u32(15))) * _u32(0x846CA68B))
@@ -121,13 +121,13 @@ def _kernel(terms: int, halves: bool, halves_out: bool) -> Callable[..., None]: 
     def mutated(a, b, c, d, e, k, j):  # type: ignore[no-untyped-def]
         value = k[0] * read(a, j)
         if terms > 1:
-            value = _fma(k[1], read(b, j), value)
+            value = fma(k[1], read(b, j), value)
         if terms > 2:
-            value = _fma(k[2], read(c, j), value)
+            value = fma(k[2], read(c, j), value)
         if terms > 3:
-            value = _fma(k[3], read(d, j), value)
+            value = fma(k[3], read(d, j), value)
         if terms > 4:
-            value = _fma(k[4], read(e, j), value)
+            value = fma(k[4], read(e, j), value)
         return value
 
     @numba.njit(inline="always")
@@ -147,12 +147,12 @@ def _kernel(terms: int, halves: bool, halves_out: bool) -> Callable[..., None]: 
         a, b, c, d, e = a[start:stop], b[start:stop], c[start:stop], d[start:stop], e[start:stop]
         upper, lower = min(stop - start, _HALF), max(stop - start - _HALF, 0)
         for w in range(lower):
-            word = _mix(_u32(_u32(_mix(_u32(w)) ^ low) + high))
+            word = mixed(_u32(_u32(mixed(_u32(w)) ^ low) + high))
             place(parent, a, b, c, d, e, k, out, w, (_i32(word) >> _i32(16)) < threshold)
             word = _u32(word << _u32(16))
             place(parent, a, b, c, d, e, k, out, w + _HALF, (_i32(word) >> _i32(16)) < threshold)
         for w in range(lower, upper):
-            word = _mix(_u32(_u32(_mix(_u32(w)) ^ low) + high))
+            word = mixed(_u32(_u32(mixed(_u32(w)) ^ low) + high))
             place(parent, a, b, c, d, e, k, out, w, (_i32(word) >> _i32(16)) < threshold)
 
     return kernel

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from searchmerge.merging.consensus import Sparsify
+from searchmerge.merging.kept import Kept
 from searchmerge.merging.method import Slab
 from searchmerge.merging.slabs import chunks, scratch_rows
 
@@ -16,6 +18,8 @@ _SMALLEST_NORM = 1e-7
 
 def scaled(sparsify: Sparsify, factors: Sequence[float]) -> Sparsify:
     """Multiply what an expert keeps by that expert's factor."""
+    if isinstance(sparsify, Kept):
+        return replace(sparsify, factors=factors)
 
     def multiplied(part: slice, rows: Tensor) -> None:
         sparsify(part, rows)

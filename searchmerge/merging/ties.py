@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from searchmerge.merging import consensus, knobs
+from searchmerge.merging.kept import Kept
 from searchmerge.merging.method import Method, Slab, Values
 
 _KNOBS = (knobs.WEIGHT_ONE, knobs.density(0.2), knobs.LAMBDA)
@@ -14,15 +11,7 @@ _KNOBS = (knobs.WEIGHT_ONE, knobs.density(0.2), knobs.LAMBDA)
 
 def _trim(slab: Slab, values: Values) -> consensus.Sparsify:
     densities = knobs.per_expert(values, "density", slab.deltas.shape[0])
-    cutoffs = [slab.cutoff(expert, density) for expert, density in enumerate(densities)]
-    # hardshrink keeps what is larger than its bound; the cutoff itself is to be kept.
-    bounds = [float(np.nextafter(np.float32(cutoff), np.float32(0))) for cutoff in cutoffs]
-
-    def sparsify(part: slice, rows: Tensor) -> None:
-        for delta, bound, row in zip(slab.deltas[:, part], bounds, rows, strict=True):
-            torch.hardshrink(delta, bound, out=row)
-
-    return sparsify
+    return Kept(slab, cutoffs=[slab.cutoff(expert, density) for expert, density in enumerate(densities)])
 
 
 TIES_PAPER = Method(
