@@ -288,7 +288,7 @@ def report(folder: Path) -> None:
 def list_(what: str) -> None:
     """List what is installed."""
     for name, text in _listed(what):
-        click.echo(f"{name:<18} {text}")
+        click.echo(f"{name:<20} {text}")
 
 
 @cli.command()

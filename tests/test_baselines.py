@@ -12,6 +12,7 @@ from searchmerge.bench import Bench
 from searchmerge.check import check
 from searchmerge.config import load
 from searchmerge.judge import judge
+from searchmerge.objective.kinds.classification import Classification
 from searchmerge.optimize import optimize
 from searchmerge.types import Evaluation, UserError
 from tests.family import rewrite, tiny_family
@@ -96,6 +97,7 @@ def test_the_ensemble_is_the_mean_of_the_experts_logits(bench: Bench) -> None:
     from transformers import AutoModelForSequenceClassification
 
     task = bench.objective("dev").tasks[1]
+    assert isinstance(task, Classification)
     folders = [checkpoint.folder for checkpoint in bench.sources.experts.values()]
     models = [AutoModelForSequenceClassification.from_pretrained(folder).eval() for folder in folders]
     own = next(model for model in models if model.config.num_labels == task.n_labels)

@@ -16,6 +16,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from searchmerge.objective import METRICS
 from tests.family import rewrite, tiny_family
 from tests.fixtures import Run, tiny_bert
 
@@ -163,7 +164,7 @@ def test_check_reads_no_weight_and_says_what_it_found(run: Run, config: Path, tm
     code, printed, errors = run("check", config)
     assert code == 0, errors
     assert "8 dimensions" in printed
-    assert "24 dev examples" in printed
+    assert "dev: 24 examples, 3 labels; accuracy" in printed
     assert "GiB" in printed
     assert weights.exists()
 
@@ -174,6 +175,14 @@ def test_list(run: Run, what: str) -> None:
     assert code == 0
     assert all(len(line.split(maxsplit=1)) == 2 for line in printed.splitlines())
     assert printed
+
+
+def test_metrics_are_listed_by_the_kind_of_task(run: Run) -> None:
+    _, printed, _ = run("list", "metrics")
+    listed = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert list(listed) == list(METRICS)
+    assert listed["single-label"] == "accuracy, f1, macro_f1, matthews"
+    assert listed["language-modeling"] == "loss (lower is better), perplexity (lower is better)"
 
 
 def test_baselines_without_a_search(run: Run, config: Path) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from searchmerge.config import load
+from searchmerge.config import load, tasks
+from searchmerge.objective import METRICS
+from searchmerge.objective.making import LOADERS
 from searchmerge.types import UserError
 
 VALID: dict[str, Any] = {
@@ -55,7 +58,10 @@ def test_overrides(tmp_path: Path) -> None:
     [
         ({**VALID, "modles": {}}, "unknown key modles"),
         ({**VALID, "models": {**VALID["models"], "bse": "x"}}, "one of the keys allow_pickle, base, experts"),
-        ({**VALID, "objective": {"tasks": [{"name": "t", "dev": "d", "sped": 1}]}}, "dev, head, kind, label"),
+        (
+            {**VALID, "objective": {"tasks": [{"name": "t", "dev": "d", "sped": 1}]}},
+            "dev, expert, head, kind, label",
+        ),
         ({**VALID, "objective": {"tasks": [{"name": "t", "dev": {"path": "d", "x": 1}}]}}, "dataset, limit"),
         ({**VALID, "objective": {"tasks": [{"name": "t"}]}}, "objective.tasks.0: give dev"),
         ({**VALID, "objective": {"tasks": []}}, "objective.tasks"),
@@ -87,3 +93,59 @@ def test_a_bad_override_is_refused(tmp_path: Path, override: str) -> None:
 def test_no_such_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         load(tmp_path / "none.yaml")
+
+
+# The tasks of the config and those of the objective.
+
+
+def of_kind(kind: str, **options: Any) -> Any:
+    section = {"name": "t", "dev": "d", "kind": kind, **options}
+    return {**VALID, "objective": {"tasks": [section]}}
+
+
+def test_every_kind_of_task_is_there() -> None:
+    assert set(tasks.KINDS) == set(LOADERS)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tasks.KINDS if kind != "python"])
+def test_a_section_names_the_metrics_that_there_are(kind: str) -> None:
+    named = get_args(tasks.KINDS[kind].model_fields["metric"].annotation)
+    default = tasks.KINDS[kind].model_fields["metric"].default
+    if kind != "text-classification":
+        assert (named, default) == (tuple(METRICS[kind]), named[0])
+        return
+    assert set(named) == set(chain(*tasks.METRICS.values()))
+    problems = get_args(tasks.TextClassification.model_fields["problem"].annotation)
+    assert {problem: tuple(METRICS[problem]) for problem in problems} == dict(tasks.METRICS)
+    assert {*METRICS} == {*problems, *tasks.KINDS} - {kind}
+
+
+@pytest.mark.parametrize("problem", tasks.METRICS)
+def test_the_default_metric_is_the_problems_first(tmp_path: Path, problem: str) -> None:
+    content = of_kind("text-classification", problem=problem)
+    (task,) = load(written(tmp_path, content)).objective.tasks
+    assert isinstance(task, tasks.TextClassification)
+    assert task.metric == next(iter(METRICS[problem]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (
+            "text-classification",
+            {"problem": "regression", "metric": "accuracy"},
+            "regression is scored by pea",
+        ),
+        ("text-classification", {"metric": "micro_f1"}, "single-label is scored by accuracy, f1, macro_f1"),
+        ("generation", {"metric": "accuracy"}, "objective.tasks.0.metric"),
+        ("generation", {"tokens": "x"}, "one of the keys answer, chat, dev"),
+        ("tagging", {}, "objective.tasks.0"),
+    ],
+)
+def test_a_task_is_told_what_its_kind_can_be(
+    tmp_path: Path, kind: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        load(written(tmp_path, of_kind(kind, **options)))
+    assert message in str(caught.value)
+    assert caught.value.cure

@@ -178,7 +178,7 @@ def test_check_says_how_the_heads_were_matched(trained: Path) -> None:
     facts = list(check(Bench(config_of(trained))))
     said = "joy, anger from reviews and tweets; fear from reviews only; calm from tweets only"
     assert ("note", f"head: 4 labels, matched by name: {said}") in facts
-    assert ("task feelings", "120 dev examples, 4 labels, accuracy") in facts
+    assert ("task feelings", "dev: 120 examples, 4 labels; accuracy") in facts
 
 
 def test_an_experts_own_head_and_the_merged_one_are_exported_side_by_side(

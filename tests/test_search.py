@@ -65,10 +65,12 @@ class Counted:
     def __init__(self) -> None:
         self.calls: list[float] = []
         self.floors: list[float] = []
+        self.numbers: list[int] = []
 
-    def __call__(self, recipe: Recipe, floor: float) -> Evaluation | None:
+    def __call__(self, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
         self.calls.append(recipe["x"])
         self.floors.append(floor)
+        self.numbers.append(number)
         score = -((recipe["x"] - 0.3) ** 2)
         outcomes = {"x": np.array([round(10 * recipe["x"])], np.uint8)}
         return Evaluation(score, {"x": score}, outcomes) if score > floor else None
@@ -119,7 +121,7 @@ def test_a_repeated_recipe_is_answered_from_memory_and_costs_nothing(tmp_path: P
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, RuntimeError("out of memory")])
 def test_a_failed_candidate_is_a_failed_trial_and_the_run_goes_on(tmp_path: Path, bad: Any) -> None:
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
         if recipe["x"] == 0.1:
             if isinstance(bad, Exception):
                 raise bad
@@ -134,7 +136,7 @@ def test_a_failed_candidate_is_a_failed_trial_and_the_run_goes_on(tmp_path: Path
 
 
 def test_a_generation_of_failures_stops_the_run(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
         raise RuntimeError("every time")
 
     batch = [i / 100 for i in range(10, 10 + FAILURES_IN_A_ROW * 10, 10)]
@@ -143,7 +145,7 @@ def test_a_generation_of_failures_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_a_users_mistake_inside_an_evaluation_stops_the_run(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
         raise UserError(expected="a", got="b", cure="c")
 
     with pytest.raises(UserError, match="expected: a"):
@@ -217,6 +219,14 @@ def test_an_objective_gets_each_candidates_own_floor(tmp_path: Path) -> None:
     assert objective.floors == [-math.inf, -0.5, -math.inf, 0.25]
 
 
+def test_an_objective_gets_the_number_of_the_trial_also_after_a_resume(tmp_path: Path) -> None:
+    first, again = Counted(), Counted()
+    run(tmp_path, Listed([0.1, 0.1, 0.2]), first)
+    assert first.numbers == [0, 1, 3], "the second candidate was answered from memory"
+    run(tmp_path, Listed([0.1, 0.1, 0.2], [0.4]), again, resume=True)
+    assert again.numbers == [4]
+
+
 def test_a_candidate_that_does_not_exceed_its_floor_is_written_as_rejected(tmp_path: Path) -> None:
     strategy = Listed([(0.1, -0.01), (0.4, -0.02)], [(0.3, 0.0)])
     trials, _ = run(tmp_path, strategy, Counted())
@@ -252,7 +262,7 @@ def test_any_number_of_rejected_candidates_is_no_failure(tmp_path: Path) -> None
 
 
 def test_a_rejected_candidate_between_failures_breaks_their_row(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
         if floor > 0:
             return None
         raise RuntimeError("every time")
@@ -290,7 +300,7 @@ def test_a_recipe_rejected_twice_is_still_evaluated_the_third_time(tmp_path: Pat
 def test_a_failed_recipe_is_answered_from_memory_whatever_the_floor(tmp_path: Path) -> None:
     calls: list[float] = []
 
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
         calls.append(recipe["x"])
         if recipe["x"] == 0.2:
             raise RuntimeError("broke")
@@ -368,7 +378,7 @@ def test_a_genotype_may_point_at_every_trial_before_it(tmp_path: Path, done: int
 
 
 def test_failed_rejected_and_repeated_trials_are_pointed_at_too(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
         if recipe["x"] == 0.1:
             raise RuntimeError("broke")
         return Evaluation(0.5, {}) if floor < 0.5 else None

@@ -8,8 +8,12 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from searchmerge.objective.data import Row, short
 from searchmerge.types import UserError
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def text(row: Row, spec: str, key: str = "text") -> str:
@@ -70,17 +74,17 @@ def labels(row: Row, name: str, label2id: Mapping[str, int], key: str = "label")
 
 
 def number(row: Row, name: str, key: str = "label") -> float:
-    """Take a finite number.
+    """Take a number that float32 can hold.
 
     Raises:
-        UserError: no such column, or no number in it.
+        UserError: no such column, or no such number in it.
     """
     value = column(row, name, key)
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found):
+    if not abs(found) <= _LARGEST:
         raise _wrong(row, "a number", name, value)
     return found
 

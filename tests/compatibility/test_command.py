@@ -34,7 +34,7 @@ def test_experts_of_one_base(run: Run, config: Path, tmp_path: Path) -> None:
     code, printed, errors = run("check", config, "--deep", "--out", out)
     assert code == 0, errors
     assert printed.splitlines()[-1] == f"{out}/check.png, {out}/check.json"
-    assert "24 dev examples" in printed
+    assert "dev: 24 examples, 3 labels; accuracy" in printed
     assert "5 evaluations" in errors
     assert {path.name for path in out.iterdir()} == {"check.png", "check.json"}
     with Image.open(out / "check.png") as picture:

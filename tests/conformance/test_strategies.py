@@ -109,7 +109,7 @@ def population(options: dict[str, Any]) -> PopulationSpace:
     return PopulationSpace(options, experts=EXPERTS, layout=LAYOUT)
 
 
-def scored(recipe: Recipe, floor: float) -> Evaluation | None:
+def scored(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
     """A score for any recipe, without a tensor: a digest's first bytes."""
     score = zlib.crc32(json.dumps(recipe, sort_keys=True).encode()) / 2**32
     return Evaluation(score, {"t": score}) if score > floor else None

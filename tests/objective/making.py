@@ -49,3 +49,9 @@ def objective(
 ) -> Objective:
     section = config.Objective.model_validate({"precision": "float32", **options, "tasks": list(tasks)})
     return build(section, split, tokenizer=tokenizer, labels=labels, device=CPU)
+
+
+@torch.inference_mode()
+def one_by_one(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
+    """The logits of texts that never met in a batch."""
+    return torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])

@@ -16,12 +16,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searchmerge.objective.classification import Classification
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor, nn
 
 from searchmerge.objective import METRICS, Objective
-from searchmerge.types import Evaluation, Outcomes, UserError
+from searchmerge.objective.kinds.classification import Classification
+from searchmerge.objective.metrics.labels import MATTHEWS_OF_MANY
+from searchmerge.objective.task import Partial
+from searchmerge.types import Evaluation, UserError
 from tests.fixtures import SPECIAL, tiny_bert, tiny_tokenizer
 from tests.objective.making import CPU, objective, random_rows, task, write
 
@@ -54,8 +56,8 @@ class Watched(Objective):
         super().__init__(tasks, precision=torch.float32, device=CPU)
         self.bounds: list[float] = []
 
-    def _bound(self, outcomes: Mapping[str, Outcomes], left: Mapping[str, int]) -> float:
-        self.bounds.append(super()._bound(outcomes, left))
+    def _bound(self, partial: Mapping[str, Partial]) -> float:
+        self.bounds.append(super()._bound(partial))
         return self.bounds[-1]
 
 
@@ -83,15 +85,22 @@ def made(tokenizer: Any, folder: Path, lengths: Sequence[int] | Any, *, batch_to
         for k, length in enumerate(lengths)
     ]
     dev = write(folder / "dev.jsonl", rows)
-    return objective(tokenizer, task(dev), batch_tokens=batch_tokens).tasks[0]
+    (found,) = objective(tokenizer, task(dev), batch_tokens=batch_tokens).tasks
+    assert isinstance(found, Classification)
+    return found
 
 
-def with_gold(base: Classification, gold: Any, n_labels: int, **changes: Any) -> Classification:
-    return replace(base, gold=np.asarray(gold, np.int64), n_labels=n_labels, **changes)
+def with_gold(
+    base: Classification, gold: Any, n_labels: int, metric: str = "accuracy", **changes: Any
+) -> Classification:
+    gold = np.asarray(gold)
+    problem = {"b": "multi-label", "f": "regression"}.get(gold.dtype.kind, "single-label")
+    scored = MATTHEWS_OF_MANY if metric == "matthews" and n_labels > 2 else METRICS[problem][metric]
+    return replace(base, gold=gold, n_labels=n_labels, problem=problem, metric=scored, **changes)
 
 
-def judge(*tasks: Classification) -> Objective:
-    return Objective(tasks, precision=torch.float32, device=CPU)
+def judge(*tasks: Classification, **options: Any) -> Objective:
+    return Objective(tasks, precision=torch.float32, device=CPU, **options)
 
 
 def same(found: Evaluation | None, plain: Evaluation) -> bool:
@@ -104,12 +113,32 @@ def same(found: Evaluation | None, plain: Evaluation) -> bool:
     return True
 
 
+def truth(rng: np.random.Generator, problem: str, n_labels: int) -> Any:
+    if problem == "regression":
+        return rng.choice([rng.standard_normal(N), rng.integers(0, 4, N)]).astype(np.float32)
+    return rng.integers(0, n_labels, N) if problem == "single-label" else rng.random((N, n_labels)) < 0.4
+
+
 def guessing(rng: np.random.Generator, gold: Any, n_labels: int, skill: float) -> Table:
     """Random logits that lean to the truth."""
-    return Table(rng.standard_normal((len(gold), n_labels)) + 3 * skill * np.eye(n_labels)[gold])
+    right = gold.reshape(len(gold), -1) if gold.dtype.kind in "bf" else np.eye(n_labels)[gold]
+    return Table(
+        rng.standard_normal((len(gold), n_labels)) + 3 * skill * (right - (gold.dtype.kind == "b") / 2)
+    )
 
 
-kinds = st.tuples(st.sampled_from(sorted(METRICS)), st.integers(2, 4), st.sampled_from([0.5, 1.0, 3.0]))
+SINGLE = sorted(METRICS["single-label"])
+kinds = st.tuples(
+    st.sampled_from(
+        [
+            (problem, metric)
+            for problem in ("single-label", "multi-label", "regression")
+            for metric in METRICS[problem]
+        ]
+    ),
+    st.integers(2, 4),
+    st.sampled_from([0.5, 1.0, 3.0]),
+)
 
 
 @given(
@@ -118,49 +147,51 @@ kinds = st.tuples(st.sampled_from(sorted(METRICS)), st.integers(2, 4), st.sample
     st.lists(st.floats(-1, 1), max_size=3),
     st.floats(0, 1),
     st.one_of(st.sampled_from(["score", "above", "below", "high", "low"]), st.floats(-1.5, 1.5)),
+    st.sampled_from(["mean", "worst", "relative"]),
+    st.sampled_from([0.0, 0.25]),
 )
-@settings(max_examples=150)
+@settings(max_examples=200)
 def test_it_is_the_plain_score_where_that_exceeds_the_floor_and_nothing_else(
     mixed: Classification,
-    chosen: list[tuple[str, int, float]],
+    chosen: list[tuple[tuple[str, str], int, float]],
     seed: int,
     learned: list[float],
     skill: float,
     wanted: str | float,
+    combine: str,
+    penalty: float,
 ) -> None:
     rng = np.random.default_rng(seed)
-    tasks = [
-        with_gold(
-            mixed,
-            rng.integers(0, n_labels, N),
-            n_labels,
-            name=f"t{k}",
-            head=f"t{k}",
-            metric=METRICS[metric],
-            weight=weight,
-        )
-        for k, (metric, n_labels, weight) in enumerate(chosen)
-    ]
+    tasks = []
+    for k, ((problem, metric), n_labels, weight) in enumerate(chosen):
+        labels = 1 if problem == "regression" else n_labels
+        names = {"name": f"t{k}", "head": f"t{k}"}
+        gold = truth(rng, problem, labels)
+        tasks.append(with_gold(mixed, gold, labels, metric, weight=weight, **names))
+    options = {"combine": combine, "owners": {each.name: rng.uniform(0.1, 1) for each in tasks}}
 
     def fresh(skill: float) -> dict[str, Table]:
         return {each.head: guessing(rng, each.gold, each.n_labels, skill) for each in tasks}
 
-    judged = judge(*tasks)
+    judged = judge(*tasks, **options)
     for floor in learned:  # the order of the batches is learned from what came before
         judged.above(fresh(0.5), floor)
     models = fresh(skill)
-    plain = judge(*tasks)(models)
+    plain = judge(*tasks, **options)(models, penalty)
+    assert plain.score == judge(*tasks, **options)(models).score - penalty
     named = {"score": plain.score, "high": 1.0, "low": -1.0}
     named |= {"above": nextafter(plain.score, inf), "below": nextafter(plain.score, -inf)}
     floor = named[wanted] if isinstance(wanted, str) else wanted
-    found = judged.above(models, floor)
+    found = judged.above(models, floor, penalty)
     assert same(found, plain) if plain.score > floor else found is None
-    assert same(judged(models), plain)
+    assert same(judged(models, penalty), plain)
 
 
 def witness(metric: str, gold: Any, predicted: Any) -> float:
     if metric == "accuracy":
         return float(accuracy_score(gold, predicted))
+    if metric == "f1":
+        return float(f1_score(gold, predicted, labels=[1], average="macro", zero_division=0))
     if metric == "macro_f1":
         return float(f1_score(gold, predicted, average="macro", zero_division=0))
     return float(matthews_corrcoef(gold, predicted))
@@ -173,7 +204,7 @@ def few(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Classificat
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("metric", "n_labels"), [(metric, n) for metric in sorted(METRICS) for n in (2, 3)])
+@pytest.mark.parametrize(("metric", "n_labels"), [(metric, n) for metric in SINGLE for n in (2, 3)])
 @pytest.mark.parametrize("seed", range(3))
 def test_after_every_batch_the_bound_is_the_best_there_can_still_be(
     few: Classification, metric: str, n_labels: int, seed: int
@@ -181,7 +212,7 @@ def test_after_every_batch_the_bound_is_the_best_there_can_still_be(
     """Against every completion of the last examples; Matthews of three labels has no such bound but 1."""
     rng = np.random.default_rng(seed)
     gold, predicted = rng.integers(0, n_labels, 8), rng.integers(0, n_labels, 8)
-    judged = Watched([with_gold(few, gold, n_labels, metric=METRICS[metric])])
+    judged = Watched([with_gold(few, gold, n_labels, metric)])
     model = Table.answering(predicted, n_labels)
     assert judged.above({"merged": model}, -2.0) is not None
     assert model.seen == [[0, 1], [2, 3], [4, 5], [6, 7]]
@@ -201,14 +232,14 @@ def test_after_every_batch_the_bound_is_the_best_there_can_still_be(
             assert bound == 1.0 >= best
 
 
-@given(st.sampled_from(sorted(METRICS)), st.integers(2, 5), st.integers(0, 2**32 - 1), st.floats(0, 1))
+@given(st.sampled_from(SINGLE), st.integers(2, 5), st.integers(0, 2**32 - 1), st.floats(0, 1))
 @settings(max_examples=80)
 def test_no_bound_lies_below_the_final_score_and_a_model_that_is_right_from_there_on_reaches_it(
     mixed: Classification, metric: str, n_labels: int, seed: int, skill: float
 ) -> None:
     rng = np.random.default_rng(seed)
     gold = rng.integers(0, n_labels, N)
-    tasks = [with_gold(mixed, gold, n_labels, metric=METRICS[metric])]
+    tasks = [with_gold(mixed, gold, n_labels, metric)]
     judged, model = Watched(tasks), guessing(rng, gold, n_labels, skill)
     evaluation = judged.above({"merged": model}, -2.0)
     assert evaluation is not None
@@ -233,7 +264,7 @@ def test_matthews_of_three_labels_is_not_stopped_where_wrong_answers_raise_it(ev
     right_from_there = predicted[:15] + [1] * 9
     scores = [matthews_corrcoef(gold, answers) for answers in (predicted, right_from_there)]
     assert scores[0] > 0.4 > scores[1]
-    judged = judge(with_gold(even, gold, 3, metric=METRICS["matthews"]))
+    judged = judge(with_gold(even, gold, 3, "matthews"))
     found = judged.above({"merged": Table.answering(predicted, 3)}, 0.4)
     assert found is not None
     assert found.score == pytest.approx(scores[0])
@@ -243,7 +274,7 @@ def test_a_task_that_is_done_counts_with_what_it_scored(even: Classification) ->
     """Matthews of three labels bounds a mean only when all of its batches are through."""
     gold = [0, 1, 2] * 8
     tasks = [
-        with_gold(even, gold, 3, name="a", head="a", metric=METRICS["matthews"]),
+        with_gold(even, gold, 3, metric="matthews", name="a", head="a"),
         with_gold(even, gold, 3, name="b", head="b"),
     ]
     judged = Watched(tasks)
@@ -349,7 +380,7 @@ def test_logits_that_are_not_finite_fail_where_they_are_met(even: Classification
     logits = np.eye(3)[even.gold]
     logits[21, 0] = bad
     judged = judge(even)
-    with pytest.raises(FloatingPointError, match="task tones: the logits of batch 10 are not finite"):
+    with pytest.raises(FloatingPointError, match="task tones: the answers to 1 of 2 examples are not finite"):
         judged.above({"merged": Table(logits)}, 0.0)
     logits[:20] = np.roll(logits[:20], 1, axis=1)
     assert judged.above({"merged": Table(logits)}, 0.5) is None, "stopped before it came to them"

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from scipy import stats
 
-from searchmerge.objective import METRICS, Objective, bootstrap
-from searchmerge.objective.bootstrap import gain, interval, sag, task_intervals
-from searchmerge.objective.metrics import confusion
+from searchmerge.objective import METRICS, Objective
+from searchmerge.objective.bootstrap import gain, interval, sag, task_intervals, unseen
 from tests.fixtures import tiny_tokenizer
-from tests.objective.making import objective, task, write
+from tests.objective.making import CPU, objective, task, write
 
-Labels: TypeAlias = npt.NDArray[np.int64]
+Labels: TypeAlias = npt.NDArray[Any]
 Judge: TypeAlias = Callable[..., Objective]
+
+SINGLE = METRICS["single-label"]
+THREE = [name for name in SINGLE if name != "f1"]
+"""Metrics of three labels."""
 
 NOISE = 0.012
 """Four standard errors of a percentile of 4000 resamples of the spreads below."""
@@ -51,13 +56,13 @@ def answers(n: int, right: float, seed: int) -> tuple[Labels, Labels]:
     return gold, np.where(rng.random(n) < right, gold, rng.integers(0, 3, n))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", THREE)
 def test_interval_is_scipys(judge: Judge, metric: str) -> None:
     gold, predicted = answers(150, 0.7, 0)
     ours = interval(judge((gold, metric, 1.0)), {"0": predicted}, resamples=4000)
     reference = stats.bootstrap(
         (gold, predicted),
-        lambda gold, predicted: METRICS[metric].of(confusion(gold, predicted, 3)),
+        SINGLE[metric].value,
         paired=True,
         vectorized=False,
         n_resamples=4000,
@@ -75,8 +80,8 @@ def test_tasks_are_resampled_apart_and_averaged_by_weight(judge: Judge) -> None:
     scores = []
     for _ in range(4000):
         a, b = rng.integers(0, 80, 80), rng.integers(0, 120, 120)
-        accuracy = METRICS["accuracy"].of(confusion(gold_a[a], mine_a[a], 3))
-        f1 = METRICS["macro_f1"].of(confusion(gold_b[b], mine_b[b], 3))
+        accuracy = SINGLE["accuracy"].value(gold_a[a], mine_a[a])
+        f1 = SINGLE["macro_f1"].value(gold_b[b], mine_b[b])
         scores.append((3 * accuracy + f1) / 4)
     expected = np.quantile(scores, [0.05, 0.95])
     assert interval(two, {"0": mine_a, "1": mine_b}, resamples=4000, level=0.9) == pytest.approx(
@@ -136,14 +141,6 @@ def test_seed_decides(judge: Judge) -> None:
     assert interval(one, {"0": predicted}, seed=1) != interval(one, {"0": predicted}, seed=2)
 
 
-def test_many_labels_are_counted_in_blocks(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    gold, predicted = answers(100, 0.6, 15)
-    one = judge((gold, "macro_f1", 1.0))
-    whole = interval(one, {"0": predicted})
-    monkeypatch.setattr(bootstrap, "_ENTRIES", 64)
-    assert interval(one, {"0": predicted}) == whole
-
-
 def test_the_sag_below_a_line_is_that_of_resampled_examples(judge: Judge) -> None:
     gold, first = answers(150, 0.9, 16)
     between, last = answers(150, 0.5, 17)[1], answers(150, 0.6, 18)[1]
@@ -163,3 +160,81 @@ def test_below_a_flat_line_the_sag_is_the_lost_gain(judge: Judge) -> None:
     one = judge((gold, "macro_f1", 1.0))
     found = sag(one, {"0": between}, ({"0": ends}, {"0": ends}), 0.3)
     assert found == pytest.approx(gain(one, {"0": ends}, {"0": between}))
+
+
+def test_what_is_unseen_is_half_an_interval(judge: Judge) -> None:
+    gold, predicted = answers(100, 0.6, 22)
+    low, high = interval(judge((gold, "accuracy", 1.0)), {"0": predicted})
+    assert unseen(judge((gold, "accuracy", 1.0)), {"0": predicted}) == (high - low) / 2 > 0
+
+
+# Examples of other kinds, whose metrics need more than a label each.
+
+
+def other(base: Objective, kind: str, metric: str, gold: Labels, **options: Any) -> Objective:
+    """An objective of one task with another metric and truth."""
+    task = replace(base.tasks[0], metric=METRICS[kind][metric], gold=gold)
+    return Objective([task], precision=torch.float32, device=CPU, **options)
+
+
+def drawn(kind: str, metric: str) -> tuple[Labels, Labels]:
+    rng = np.random.default_rng(23)
+    if kind == "multi-label":
+        gold = rng.random((150, 4)) < 0.4
+        return gold, gold ^ (rng.random((150, 4)) < 0.2)
+    if kind == "regression":
+        gold = np.round(rng.standard_normal(150), 1).astype(np.float32)  # with ties
+        return gold, (gold + rng.standard_normal(150)).astype(np.float32)
+    words = rng.integers(1, 10, 150)
+    nats = np.stack([0.2 * words * rng.random(150), words], 1)
+    right = np.stack([rng.integers(0, words + 1), words], 1)
+    return np.stack([words, words], 1), nats if kind == "language-modeling" else right
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [
+        (kind, metric)
+        for kind in ("multi-label", "regression", "token-classification", "language-modeling")
+        for metric in METRICS[kind]
+    ],
+)
+def test_examples_of_every_kind_are_drawn_again_whole(judge: Judge, kind: str, metric: str) -> None:
+    gold, mine = drawn(kind, metric)
+    one = other(judge((np.arange(150) % 2, "accuracy", 1.0)), kind, metric, gold)
+    rng, scored, value = np.random.default_rng(24), [], METRICS[kind][metric].value
+    for _ in range(2000):
+        again = rng.integers(0, 150, 150)
+        scored.append(value(gold[again], mine[again]))
+    expected = np.quantile(scored, [0.025, 0.975])
+    found = task_intervals(one, {"0": mine}, resamples=2000)["0"]
+    assert found == pytest.approx(expected, abs=0.12 * (expected[1] - expected[0]))
+    sign = -1 if one.tasks[0].metric.lower else 1
+    assert sorted(sign * each for each in interval(one, {"0": mine}, resamples=2000)) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("word", ["worst", "relative"])
+def test_resampled_scores_are_combined_resample_by_resample(judge: Judge, word: str) -> None:
+    """The worst of two that are about as good is mostly worse than either: not as their intervals."""
+    (gold_a, mine_a), (gold_b, mine_b) = answers(80, 0.6, 25), answers(120, 0.6, 26)
+    own = {"0": 0.9, "1": 0.5}
+    plain = judge((gold_a, "accuracy", 3.0), (gold_b, "macro_f1", 1.0))
+    two = Objective(plain.tasks, precision=torch.float32, device=CPU, combine=word, owners=own)
+    rng, scores, gains = np.random.default_rng(27), [], []
+    theirs_a = np.where(np.arange(80) < 20, (gold_a + 1) % 3, mine_a)
+    for _ in range(4000):
+        a, b = rng.integers(0, 80, 80), rng.integers(0, 120, 120)
+        f1 = SINGLE["macro_f1"].value(gold_b[b], mine_b[b])
+        both = [(gold_a[a] == of[a]).mean() for of in (mine_a, theirs_a)]
+        ours, theirs = (
+            min(accuracy, f1) if word == "worst" else (3 * accuracy / 0.9 + f1 / 0.5) / 4 for accuracy in both
+        )
+        scores.append(ours)
+        gains.append(ours - theirs)
+    outcomes = {"0": mine_a, "1": mine_b}
+    assert interval(two, outcomes, resamples=4000) == pytest.approx(
+        np.quantile(scores, [0.025, 0.975]), abs=1.5 * NOISE
+    )
+    found = gain(two, outcomes, {**outcomes, "0": theirs_a}, resamples=4000)
+    assert found[1:] == pytest.approx(np.quantile(gains, [0.025, 0.975]), abs=1.5 * NOISE)
+    assert found.difference == two.score_of(outcomes).score - two.score_of({**outcomes, "0": theirs_a}).score

@@ -20,7 +20,7 @@ from transformers import (
 
 from searchmerge.types import UserError
 from tests.fixtures import SPECIAL, WORDS, tiny_bert, tiny_tokenizer
-from tests.objective.making import LABELS, objective, random_rows, task, write
+from tests.objective.making import LABELS, objective, one_by_one, random_rows, task, write
 
 VOCABULARY = len(SPECIAL + WORDS)
 NAMES = tuple(LABELS["merged"])
@@ -78,11 +78,6 @@ def spread(model: Any, seed: int = 0) -> Any:
             if parameter.dim() > 1:
                 parameter.normal_(0.0, 0.2, generator=generator)
     return model.eval()
-
-
-@torch.inference_mode()
-def one_by_one(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
-    return torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
 
 
 @pytest.fixture(params=["bert", "gpt2", "llama"])
@@ -157,38 +152,42 @@ def test_batch_by_batch_the_predictions_are_the_same(
     expected = one_by_one(model, tokenizer, [row["text"] for row in rows]).argmax(1).numpy()
     dev = write(tmp_path / "dev.jsonl", rows)
     tones = objective(tokenizer, task(dev), batch_tokens=batch_tokens).tasks[0]
-    outcomes = np.full(40, 99, np.uint8)
-    done = np.zeros(40, bool)
+    gold = np.array([NAMES.index(row["label"]) for row in rows])
+    partial = tones.start()
     for number, batch in reversed(list(enumerate(tones.batches.batches))):
+        before = partial.seen.copy()
         with torch.inference_mode():
-            wrong = tones.predict_batch(model, number, outcomes)
-        new = (outcomes != 99) & ~done
+            wrong = tones.step(model, number, partial)
+        new = partial.seen & ~before
         assert new.sum() == len(batch["input_ids"])
-        assert wrong == (expected != [NAMES.index(row["label"]) for row in rows])[new].sum()
-        done |= new
-    assert np.array_equal(outcomes, expected)
+        assert wrong == (expected != gold)[new].sum()
+        assert np.array_equal(partial.outcomes, np.where(partial.seen, expected, gold))
+        right = np.where(partial.seen, expected == gold, True).mean()
+        assert tones.bound(partial) == pytest.approx(right)
+    assert np.array_equal(partial.outcomes, expected)
+    assert partial.seen.all()
 
 
-def test_perfect_outcomes_are_the_labels_in_the_type_of_predictions(
-    tokenizer: Any, bert: Any, dev: str
-) -> None:
+def test_truth_is_in_the_type_of_predictions_and_stays(tokenizer: Any, bert: Any, dev: str) -> None:
     judge = objective(tokenizer, task(dev, metric="macro_f1"))
-    perfect = judge.tasks[0].perfect()
+    (tones,) = judge.tasks
+    perfect = tones.start().outcomes
     assert perfect.tolist() == [NAMES.index(row["label"]) for row in random_rows(40)]
     assert perfect.dtype == judge({"merged": bert}).outcomes["tones"].dtype
     assert judge.score_of({"tones": perfect}).score == 1.0
+    assert not tones.start().seen.any()
     perfect[:] = 0
-    assert judge.tasks[0].perfect().any(), "a copy, the labels stay"
+    assert tones.start().outcomes.any(), "a copy, the labels stay"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_fail(tokenizer: Any, tmp_path: Path, dev: str, bad: float) -> None:
     model = tiny_bert(tmp_path / "model", NAMES, 0)
-    judge = objective(tokenizer, task(dev))
+    judge = objective(tokenizer, task(dev), batch_tokens=10_000)  # one batch
     with torch.no_grad():
         model.classifier.bias[1] = bad
     with pytest.raises(
-        FloatingPointError, match="task tones: the logits of 40 of 40 examples are not finite"
+        FloatingPointError, match="task tones: the answers to 40 of 40 examples are not finite"
     ):
         judge({"merged": model})
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from searchmerge.config import Source
-from searchmerge.objective.data import Examples, read
+from searchmerge.objective import fields
+from searchmerge.objective.data import read
 from searchmerge.types import UserError
 from tests.objective.making import write
 
@@ -49,16 +50,18 @@ WRITERS: dict[str, Callable[[Path, Sequence[Mapping[str, Any]]], object]] = {
 }
 
 
+def taken(
+    source: Source, label2id: Mapping[str, int] = NAMES, text: str = "text", label: str = "label"
+) -> list[tuple[str, int]]:
+    """The texts and labels of a split's examples, as a task takes them."""
+    rows = read(source, label=label, label2id=label2id)
+    return [(fields.text(row, text), fields.label(row, label, label2id)) for row in rows]
+
+
 def examples(
-    path: Path, label2id: Mapping[str, int] = NAMES, *, limit: int | None = None, **columns: str
-) -> Examples:
-    source = Source(path=str(path), limit=limit)
-    return read(source, **{"text": "text", "label": "label", **columns}, label2id=label2id)
-
-
-def labels_of(tmp_path: Path, label2id: Mapping[str, int], *labels: object) -> list[int]:
-    write(tmp_path / "data.jsonl", [{"text": "t", "label": label} for label in labels])
-    return list(examples(tmp_path / "data.jsonl", label2id).labels)
+    path: Path, *, limit: int | None = None, text: str = "text", label: str = "label"
+) -> list[tuple[str, int]]:
+    return taken(Source(path=str(path), limit=limit), text=text, label=label)
 
 
 def refusal(path: Path, **options: Any) -> str:
@@ -71,54 +74,43 @@ def refusal(path: Path, **options: Any) -> str:
 def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
     WRITERS[suffix](path, ROWS)
-    found = examples(path)
-    assert found.texts == tuple(row["text"] for row in ROWS)
-    assert found.labels.tolist() == [0, 1, 1]
+    assert examples(path) == [(row["text"], NAMES[row["label"]]) for row in ROWS]
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_limit_takes_the_first(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"data{suffix}"
     WRITERS[suffix](path, ROWS)
-    assert examples(path, limit=2).labels.tolist() == [0, 1]
+    assert [label for _, label in examples(path, limit=2)] == [0, 1]
 
 
 def test_other_columns(tmp_path: Path) -> None:
     write(tmp_path / "data.jsonl", [{"title": "t", "verdict": "positive", "text": 3}])
-    assert examples(tmp_path / "data.jsonl", text="title", label="verdict").texts == ("t",)
+    assert examples(tmp_path / "data.jsonl", text="title", label="verdict") == [("t", 1)]
 
 
 def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(f"\n{json.dumps(ROWS[0])}\n\n{{", encoding="utf-8")
-    assert examples(path, limit=1).texts == ("dull, and long",)
+    assert examples(path, limit=1) == [("dull, and long", 0)]
     assert "line 4" in refusal(path)
 
 
-def test_labels_by_name_or_number(tmp_path: Path) -> None:
-    assert labels_of(tmp_path, NAMES, "positive", "1", 1, 1.0, True, 0, False) == [1, 1, 1, 1, 1, 0, 0]
+def test_where_an_example_stands_is_told(tmp_path: Path) -> None:
+    # A record of a CSV is named by its last line.
+    places = {".jsonl": "line 2", ".json": "example 2", ".csv": "line 4", ".parquet": "row 2"}
+    for suffix, place in places.items():
+        path = tmp_path / f"data{suffix}"
+        WRITERS[suffix](path, [ROWS[0], {"text": "two\nlines", "label": "positive"}])
+        assert read(Source(path=str(path)))[1][0] == f"{path}, {place}"
 
 
-def test_names_that_are_digits_come_before_numbers(tmp_path: Path) -> None:
-    stars = {"1": 0, "2": 1, "3": 2}
-    assert labels_of(tmp_path, stars, "1", 2, 3.0, "0") == [0, 1, 2, 0]
-
-
-@pytest.mark.parametrize("label", ["neutral", 2, -1, "-1", 0.5, None, ["positive"], ""])
-def test_label_outside_the_head(tmp_path: Path, label: object) -> None:
-    write(tmp_path / "data.jsonl", [ROWS[0], {"text": "t", "label": label}])
-    message = refusal(tmp_path / "data.jsonl")
-    assert "data.jsonl, line 2" in message
-    assert "negative (0), positive (1)" in message
-    assert f"got: {label!r}" in message
-
-
-@pytest.mark.parametrize("text", [None, 3, ["a"], "", " \n", "half a pair \ud83d"])
-def test_text_that_is_none(tmp_path: Path, text: object) -> None:
-    write(tmp_path / "data.jsonl", [ROWS[0], {"text": text, "label": "positive"}])
-    message = refusal(tmp_path / "data.jsonl")
-    assert "a text as text" in message
-    assert "data.jsonl, line 2" in message
+def test_columns_of_lists_and_numbers_are_kept(tmp_path: Path) -> None:
+    rows = [{"tokens": ["a", "b"], "tags": [1, 0], "score": 2.5, "none": None}]
+    for suffix in (".jsonl", ".json", ".parquet"):
+        path = tmp_path / f"data{suffix}"
+        WRITERS[suffix](path, rows)
+        assert [dict(row) for _, row in read(Source(path=str(path)))] == rows
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -198,13 +190,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_hub_labels_go_by_name(hub: str) -> None:
     source = Source(dataset=hub, split="validation", limit=2)
-    assert read(source, text="text", label="label", label2id=NAMES).labels.tolist() == [0, 1]
+    assert [label for _, label in taken(source)] == [0, 1]
 
 
 def test_hub_labels_go_by_number_where_the_head_has_other_names(hub: str) -> None:
     source = Source(dataset=hub, split="validation")
     label2id = {"LABEL_0": 0, "LABEL_1": 1}
-    assert read(source, text="text", label="label", label2id=label2id).labels.tolist() == [1, 0, 0]
+    assert [label for _, label in taken(source, label2id)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -216,4 +208,4 @@ def test_hub_labels_go_by_number_where_the_head_has_other_names(hub: str) -> Non
 )
 def test_hub_mistakes(hub: str, column: str, split: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read(Source(dataset=hub, split=split), text=column, label="label", label2id=NAMES)
+        taken(Source(dataset=hub, split=split), text=column)

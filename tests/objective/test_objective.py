@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from searchmerge.objective.kinds.classification import Classification
 from searchmerge.types import UserError
 from tests.fixtures import tiny_bert, tiny_tokenizer
 from tests.objective.making import objective, random_rows, task, write
@@ -77,6 +78,9 @@ def test_recorded_outcomes_give_the_same_evaluation(
 
 def test_what_a_task_tells(tokenizer: Any, two: list[dict[str, Any]]) -> None:
     tones, topics = objective(tokenizer, *two, labels=HEADS, batch_tokens=64).tasks
+    assert isinstance(tones, Classification)
+    assert isinstance(topics, Classification)
+    assert tones.summary == "30 examples, 3 labels"
     assert (tones.name, tones.head, tones.n_labels, tones.metric.name) == ("tones", "merged", 3, "macro_f1")
     assert (topics.name, topics.head, topics.n_labels, topics.metric.name) == (
         "topics",

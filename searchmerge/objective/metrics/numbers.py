@@ -14,21 +14,21 @@ _SLACK = 1e-9
 """Added to bounds, so that rounding never puts one below what is reached."""
 
 _NOISE = 1e-12
-"""A variance below this share of the mean square is rounding: the numbers are constant."""
+"""A distance from the mean below this share of the largest is rounding."""
 
 
 def _correlation(one: Values, other: Values, counts: Counts) -> Values:
     """Pearson's correlation ``[rows]`` of ``[examples]`` or ``[rows, examples]``, 0 where one is constant."""
-    n = counts.sum(-1)
-    left, right = (_centred(each, counts, n) for each in (one, other))
+    left, right = (_centred(each, counts) for each in (one, other))
     products = (counts * left * right).sum(-1)
     spread = np.sqrt((counts * left**2).sum(-1) * (counts * right**2).sum(-1))
-    return ratio(products, spread)
+    return np.clip(ratio(products, spread), -1.0, 1.0)
 
 
-def _centred(values: Values, counts: Counts, n: Counts) -> Values:
+def _centred(values: Values, counts: Array) -> Values:
+    """Take the mean of what counts off, and rounding: of constant numbers nothing is left."""
     values = values - values.mean(-1, keepdims=True)
-    centred = values - ((counts * values).sum(-1) / n)[..., None]
+    centred = values - ((counts * values).sum(-1) / counts.sum(-1))[..., None]
     scale = np.abs(values).max(-1, keepdims=True)
     return np.where(np.abs(centred) > _NOISE * scale, centred, 0.0)
 
@@ -60,18 +60,16 @@ def pearson_bound(gold: Array, answers: Array, seen: Seen) -> float:
     """The supremum of Pearson's correlation over all answers to the examples not seen.
 
     The squared correlation is the share of gold's variance that a line through the answers explains. For any
-    line of positive slope, answers to the unseen can be put onto it; so only the seen leave a residual, and
-    least is left by their own regression line, or by a nearly flat one where that falls.
+    line of positive slope, answers to the unseen can be put onto it: with slope and intercept of the seen's
+    own regression line, ``(gold − intercept) / slope``. So only what that line leaves of the seen stays
+    unexplained; where it falls or there is none, a line as flat as one likes explains nothing of the seen.
     """
-    gold = gold.astype(np.float64)
-    known, given = gold[seen], answers[seen].astype(np.float64)
-    total = ((gold - gold.mean()) ** 2).sum()
-    if not total or not seen.any():
-        return float(total > 0)
-    known, given = known - known.mean(), given - given.mean()
-    slope = max(0.0, float((known * given).sum())) / max(float((given**2).sum()), np.finfo(float).tiny)
-    left = float(((known - slope * given) ** 2).sum())
-    return min(1.0, math.sqrt(max(0.0, 1 - left / total)) + _SLACK)
+    if not seen.any():
+        return float(np.ptp(gold) > 0)
+    gold, answers = gold.astype(np.float64), answers.astype(np.float64)
+    known, given = (_centred(values[seen], np.ones(seen.sum())) for values in (gold, answers))
+    explained = ratio(np.maximum((known * given).sum(), 0.0) ** 2, (given**2).sum())
+    return _correlation_of(gold, seen, float(explained))
 
 
 def spearman_bound(gold: Array, answers: Array, seen: Seen) -> float:
@@ -81,15 +79,21 @@ def spearman_bound(gold: Array, answers: Array, seen: Seen) -> float:
     that do, isotonic regression leaves the least residual to gold's ranks. Ranks are numbers of a special
     kind, so the bound is not always reached.
     """
+    if not seen.any():
+        return float(np.ptp(gold) > 0)
     ranks = rankdata(gold)
-    total = ((ranks - ranks.mean()) ** 2).sum()
-    if not total or not seen.any():
-        return float(total > 0)
     _, place, together = np.unique(answers[seen], return_inverse=True, return_counts=True)
-    means = np.bincount(place, ranks[seen]) / together
-    fitted = isotonic_regression(means, weights=together).x
-    left = float(((ranks[seen] - fitted[place]) ** 2).sum())
-    return min(1.0, math.sqrt(max(0.0, 1 - left / total)) + _SLACK)
+    fitted = isotonic_regression(np.bincount(place, ranks[seen]) / together, weights=together).x
+    return _correlation_of(ranks, seen, float((together * (fitted - ranks[seen].mean()) ** 2).sum()))
+
+
+def _correlation_of(gold: Values, seen: Seen, explained: float) -> float:
+    """The correlation that explains so much of the squares among the seen, and all the others."""
+    away = gold[~seen] - gold[seen].mean()
+    others = max(0.0, float((away**2).sum() - away.sum() ** 2 / len(gold)))
+    total = (_centred(gold, np.ones(len(gold))) ** 2).sum()
+    # Of sums, not differences: rounding is small beside the root, however small that is.
+    return min(1.0, math.sqrt((explained + others) / total) + _SLACK) if total else 0.0
 
 
 PEARSON = Metric("pearson", -1.0, 1.0, pearson, pearson_bound)
