@@ -19,6 +19,7 @@ from searchmerge.merging.models import models_known
 from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
 from searchmerge.objective.subset import part
+from searchmerge.objective.task import Task
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits
 from searchmerge.spaces.coefficients import CoefficientSpace
@@ -47,11 +48,12 @@ class Bench:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.heads = {task.name: task.head or MERGED for task in config.objective.tasks}
-        _known_heads(self.heads, config)
+        _known_experts(config)
         own_heads = all(task.head for task in config.objective.tasks)
         self.sources = Sources.open(config.models, own_heads, strangers=strangers)
+        self._owners_known()
         self._objectives: dict[Split, Objective] = {}
-        self._parts: dict[float, Objective] = {}
+        self._parts: dict[tuple[int, float], Objective] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
         """The same sources, live models and texts, under another strategy, seed and, if given, space."""
@@ -91,13 +93,15 @@ class Bench:
     @property
     def resident_models(self) -> float:
         """Copies of the merged parameters in float32 that the search or, after it, the baselines keep."""
-        experts, wanted = len(self.sources.experts), self.config.baselines
+        experts, wanted, objective = len(self.sources.experts), self.config.baselines, self.config.objective
         known = sum(
             models_known(method, experts, self.layout)
             for method in METHODS.values()
             if method.name in wanted and method.statistics and self.statistics.there(method.statistics)
         )
-        return max(self.space.models, experts + 2 + known if wanted else 0)
+        alone = experts + 2 + known if wanted or objective.aggregate == "relative" else 0
+        base = bool(objective.penalty.distance) and self.config.space.kind == "population"
+        return max(self.space.models + base, alone)
 
     @cached_property
     def workshop(self) -> Workshop:
@@ -153,36 +157,43 @@ class Bench:
         whole = self.objective("dev")
         if share >= 1:
             return whole
-        if share not in self._parts:
+        place = self.config.seed, share
+        if place not in self._parts:
             chosen = {task.name: part(task, share, self.config.seed) for task in whole.tasks}
-            self._parts[share] = self._build("dev", chosen)
-        return self._parts[share]
+            self._parts[place] = self._build("dev", chosen=chosen)
+        return self._parts[place]
 
-    def _build(self, split: Split, chosen: Mapping[str, Sequence[int]] | None = None) -> Objective:
-        return build(
-            self.config.objective,
-            split,
-            tokenizer=self.tokenizer,
-            labels=self.labels,
-            device=self.device,
-            encoder_decoder=self.sources.encoder_decoder,
-            owners=self._own_metrics,
-            chosen=chosen or {},
-        )
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """The tasks of a split; no weight is read for them, as it may be for their objective."""
+        relative = self.config.objective.aggregate == "relative"
+        return (self._build(split, owners=None) if relative else self.objective(split)).tasks
+
+    def _build(self, split: Split, **options: Any) -> Objective:
+        means = {
+            "tokenizer": self.tokenizer,
+            "labels": self.labels,
+            "device": self.device,
+            "encoder_decoder": self.sources.encoder_decoder,
+            "owners": self._own_metrics,
+        }
+        return build(self.config.objective, split, **means | options)
 
     def _own_metrics(self, objective: Objective) -> dict[str, float]:
-        """The metric of each task's own expert."""
-        own = self.owners
-        if missing := [task.name for task in objective.tasks if own.get(task.name) is None]:
+        """The metric of each task's own expert; leaves other weights in the live models."""
+        own = {task.name: str(self.owners[task.name]) for task in objective.tasks}
+        found = {
+            expert: objective(self.realise(self.alone(expert))) for expert in dict.fromkeys(own.values())
+        }
+        return {task: found[expert].metrics[task] for task, expert in own.items()}
+
+    def _owners_known(self) -> None:
+        missing = [task for task, owner in self.owners.items() if owner is None]
+        if missing and self.config.objective.aggregate == "relative":
             raise UserError(
                 expected="an own expert for every task, to be relative to",
                 got=f"none for {', '.join(missing)}",
                 cure="name it as expert: in the task, or take aggregate: mean",
             )
-        found = {
-            expert: objective(self.realise(self.alone(expert))) for expert in set(own.values()) if expert
-        }
-        return {task.name: found[str(own[task.name])].metrics[task.name] for task in objective.tasks}
 
     @property
     def owners(self) -> dict[str, str | None]:
@@ -258,11 +269,13 @@ def device_of(word: str) -> torch.device:
     return torch.device(word)
 
 
-def _known_heads(heads: Mapping[str, str], config: Config) -> None:
-    for task, head in heads.items():
-        if head != MERGED and head not in config.models.experts:
-            raise UserError(
-                expected=f"an expert: {', '.join(config.models.experts)}",
-                got=f"head {head} of task {task}",
-                cure="correct objective.tasks[].head",
-            )
+def _known_experts(config: Config) -> None:
+    experts = config.models.experts
+    for task in config.objective.tasks:
+        for key, name, others in (("head", task.head, (None, MERGED)), ("expert", task.expert, (None,))):
+            if name not in (*experts, *others):
+                raise UserError(
+                    expected=f"an expert: {', '.join(experts)}",
+                    got=f"{key} {name} of task {task.name}",
+                    cure=f"correct objective.tasks[].{key}",
+                )

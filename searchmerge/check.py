@@ -9,6 +9,7 @@ import torch
 
 from searchmerge import baselines, recipes
 from searchmerge.bench import Bench
+from searchmerge.fitness import Fitness
 from searchmerge.leaks import INTO, leaks
 from searchmerge.objective.precision import resolve
 from searchmerge.sources.memory import bytes_needed, check_fits, memory_there
@@ -49,8 +50,8 @@ def check(bench: Bench) -> Iterator[Fact]:
     baselines.require(bench)
     bench.strategy()
     yield "strategy", config.strategy.kind
-    objective = bench.objective("dev")
-    for task in objective.tasks:
+    Fitness(bench)
+    for task in bench.tasks("dev"):
         yield f"task {task.name}", f"dev: {task.summary}; {task.metric.name}"
     for into in INTO:
         for leak in leaks(config, into):
@@ -70,11 +71,11 @@ def seconds_per_evaluation(bench: Bench) -> float:
     A forward pass costs 2 operations a parameter and padded token (embeddings look up, they do not count); a
     merge reads every source once and writes the live model. Both rates are probed on this device.
     """
-    layout, objective = bench.layout, bench.objective("dev")
+    layout = bench.layout
     embeddings = layout.groups("layer").get("embeddings", slice(0, 0))
     dense: int = layout.size - (embeddings.stop - embeddings.start)
     dtype = resolve(bench.config.objective.precision, bench.device)
-    tokens = sum(sum(task.costs) for task in objective.tasks)
+    tokens = sum(sum(task.costs) for task in bench.tasks("dev"))
     operations = 2.0 * dense * tokens
     moved = 4.0 * layout.size * (len(bench.sources.experts) + 2)
     return operations / _matmul_rate(dtype, bench.device) + moved / _copy_rate(bench.device)

@@ -12,7 +12,8 @@ import torch
 from searchmerge.bench import Bench
 from searchmerge.config import Subset
 from searchmerge.objective import Objective
-from searchmerge.types import Evaluation, Recipe, Trial, UserError
+from searchmerge.types import Evaluation, Recipe, Trial, UserError, default_genotype
+from searchmerge.workshop import Workshop
 
 
 class Fitness:
@@ -32,33 +33,63 @@ class Fitness:
 
     def __call__(self, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
         """Realise and score the recipe of a trial; None where the score does not exceed the floor."""
+        objective = self._objective(number)  # to make one may write other weights into the live models
         models = self._bench.realise(recipe)
-        return self._objective(number).above(models, floor, self._taken_off(recipe))
+        return objective.above(models, floor, self._taken_off(recipe))
 
     def winner(self, best: Trial, trials: Sequence[Trial]) -> Trial:
         """The best trial with its evaluation on the whole of dev, no penalty taken off.
 
-        Of a search on a part of dev it is chosen by the whole, among the finalists.
+        Of a search on a part of dev it is chosen by the whole: the trials that were scored on it, and the
+        finalists among the others.
+
+        Raises:
+            UserError: not one of them can be scored on the whole.
         """
         dev, evaluation = self._bench.objective("dev"), best.evaluation
         if self._subset is not None:
-            complete = [trial for trial in trials if trial.state == "complete" and trial.repeats is None]
-            finalists = sorted(complete, key=lambda trial: -trial.score)[: self._subset.finalists]
-            scored = {
-                trial.number: dev(self._bench.realise(trial.recipe), self._taken_off(trial.recipe))
-                for trial in finalists
-            }
-            best = max(finalists, key=lambda trial: scored[trial.number].score)
-            evaluation = scored[best.number]
+            scored = dict(self._on_the_whole(self._subset, trials))
+            if not scored:
+                raise UserError(
+                    expected="a finalist that can be scored on the whole dev",
+                    got="only failures",
+                    cure="raise objective.subset.finalists, or leave objective.subset out",
+                )
+            number = max(scored, key=lambda number: (scored[number].score, -number))
+            best, evaluation = trials[number], scored[number]
         assert evaluation is not None
         return replace(best, evaluation=dev.score_of(evaluation.outcomes))
 
+    def _on_the_whole(self, subset: Subset, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation]]:
+        """The evaluations of trials on the whole of dev, penalty taken off, by their numbers."""
+        partly: list[Trial] = []
+        for trial in trials:
+            # A repeat that was answered from memory has no outcomes.
+            if trial.evaluation is None or not trial.evaluation.outcomes:
+                continue
+            if self._share(trial.number) == 1:
+                yield trial.number, trial.evaluation
+            else:
+                partly.append(trial)
+        dev = self._bench.objective("dev")
+        for trial in sorted(partly, key=lambda trial: -trial.score)[: subset.finalists]:
+            try:
+                models = self._bench.realise(trial.recipe)
+                yield trial.number, dev(models, self._taken_off(trial.recipe))
+            except UserError:
+                raise
+            except Exception:  # what did not fail on a part may fail on the whole: then it does not win
+                continue
+
     def _objective(self, number: int) -> Objective:
-        """The whole of dev for the space's default; for what is searched, the part that its round has."""
+        return self._bench.part_of_dev(self._share(number))
+
+    def _share(self, number: int) -> float:
+        """The whole of dev for the space's default; for what is searched, the share that its round has."""
         evaluations = self._bench.config.budget.evaluations
         if self._subset is None or evaluations is None or number == 0:
-            return self._bench.objective("dev")
-        return self._bench.part_of_dev(share_of(self._subset, number / evaluations))
+            return 1.0
+        return share_of(self._subset, number / evaluations)
 
     def _taken_off(self, recipe: Recipe) -> float:
         """The penalty of the recipe that has been realised."""
@@ -66,10 +97,7 @@ class Fitness:
         if self._penalty.coefficients:
             taken += self._penalty.coefficients * mean_coefficient(recipe)
         if self._penalty.distance:
-            workshop = self._bench.workshop
-            assert workshop.base is not None
-            away, length = torch.dist(workshop.live, workshop.base), torch.linalg.vector_norm(workshop.base)
-            taken += self._penalty.distance * float(away / length)
+            taken += self._penalty.distance * distance(self._bench.workshop)
         return taken
 
 
@@ -80,6 +108,13 @@ def share_of(subset: Subset, spent: float) -> float:
     """
     turn = min(int(spent * subset.rounds), subset.rounds - 1)
     return float(subset.start ** (1 - turn / max(1, subset.rounds - 1)))
+
+
+def distance(workshop: Workshop) -> float:
+    """The live weights' Euclidean distance from the base, relative to the base's length."""
+    assert workshop.base is not None
+    away, length = torch.dist(workshop.live, workshop.base), torch.linalg.vector_norm(workshop.base)
+    return float(away / length)
 
 
 def mean_coefficient(recipe: Recipe) -> float:
@@ -99,13 +134,15 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _check(bench: Bench) -> None:
-    objective, space = bench.config.objective, bench.config.space.kind
-    if objective.penalty.coefficients and space != "coefficients":
-        raise UserError(
-            expected="the space coefficients for objective.penalty.coefficients",
-            got=space,
-            cure="leave that penalty out, or take penalty.distance",
-        )
+    objective = bench.config.objective
+    if objective.penalty.coefficients:
+        recipe = bench.space.decode(default_genotype(bench.space.dims))
+        if "weight" not in recipe.get("knobs", ()):
+            raise UserError(
+                expected="recipes with a weight for each expert, for objective.penalty.coefficients",
+                got=f"those of {recipe.get('method', recipe['space'])}, which have none",
+                cure="leave that penalty out, or take penalty.distance",
+            )
     if objective.penalty.distance and bench.sources.base is None:
         raise UserError(expected="a base for objective.penalty.distance", got="none", cure="name models.base")
     if objective.subset is not None and bench.config.budget.evaluations is None:

@@ -178,8 +178,9 @@ def _cross(record: Mapping[str, Any]) -> Cross:
 
 
 def pack(outcomes: Outcomes) -> str:
-    """An array ``[examples]`` as one short text: dtype, colon, base64."""
-    return f"{outcomes.dtype.str}:{base64.b64encode(outcomes.tobytes()).decode()}"
+    """An array ``[examples, ...]`` as one short text: an example's shape and dtype, colon, base64."""
+    shape = f"{outcomes.shape[1:]}".replace(" ", "") if outcomes.ndim > 1 else ""
+    return f"{shape}{outcomes.dtype.str}:{base64.b64encode(outcomes.tobytes()).decode()}"
 
 
 def unpack(text: str) -> Outcomes:

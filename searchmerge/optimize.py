@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from searchmerge.files import output_folder, write_json
 from searchmerge.fitness import Fitness
 from searchmerge.journal import Journal
 from searchmerge.judge import judge
-from searchmerge.leaks import leaks
+from searchmerge.leaks import Leak, leaks
 from searchmerge.objective.bootstrap import unseen
 from searchmerge.provenance import provenance
 from searchmerge.recipes import needed, recipe_file
@@ -53,14 +53,11 @@ def optimize(
     started = time.perf_counter()
     bench = Bench(config, say)
     require(bench)
-    for leak in leaks(config, "training"):
-        say(f"leak: {leak}")
+    found = _said(leaks(config, "training"), say)
     best, reason, counts = run_search(bench, out, resume=resume, watch=_with_noise(bench, watch, say))
     write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")
-    found = list(leaks(config, "test"))
-    for leak in found:
-        say(f"leak: {leak}")
+    found += _said(leaks(config, "test"), say)
     result = {
         "strategy": config.strategy.kind,
         "space": config.space.kind,
@@ -78,6 +75,13 @@ def optimize(
     say("writing the model and the report")
     deliver(bench, best.recipe, result, out)
     return result
+
+
+def _said(found: Iterable[Leak], say: Callable[[str], None]) -> list[Leak]:
+    found = list(found)
+    for leak in found:
+        say(f"leak: {leak}")
+    return found
 
 
 def _with_noise(bench: Bench, watch: Watch, say: Callable[[str], None]) -> Watch:

@@ -30,7 +30,7 @@ def tiny_family(folder: Path, *, heads: bool = True, seed: int = 0) -> Path:
     (base.bert if heads else base).save_pretrained(folder / "base")
     for number, (name, words) in enumerate(labels.items(), start=1):
         expert = tiny_bert(folder / "experts" / name, words, seed)
-        _nudge(expert, seed + number)
+        nudge(expert, seed + number)
         expert.save_pretrained(folder / "experts" / name)
         tiny_tokenizer(folder / "experts" / name)
         for offset, split in enumerate(("dev", "test")):
@@ -49,7 +49,7 @@ def rewrite(config: Path, **sections: Any) -> Path:
     return config
 
 
-def _nudge(model: Any, seed: int) -> None:
+def nudge(model: Any, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

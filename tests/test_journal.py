@@ -110,6 +110,14 @@ def test_outcomes_survive_packing(values: list[int], dtype: str) -> None:
     assert unpack(pack(array)).dtype == array.dtype
 
 
+@given(st.lists(st.integers(1, 9), max_size=3), st.sampled_from(["u1", "?", "f8"]))
+def test_outcomes_of_several_numbers_an_example_keep_their_shape(shape: list[int], dtype: str) -> None:
+    array = np.arange(math.prod([4, *shape])).reshape(4, *shape).astype(dtype)
+    found = unpack(pack(array))
+    assert (found.shape, found.dtype) == (array.shape, array.dtype)
+    assert np.array_equal(found, array)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1))
 def test_numbers_survive_to_the_last_bit(score: float, coordinate: float) -> None:
     written = Trial(3, (coordinate,), {"w": coordinate}, Evaluation(score, {"t": score}))

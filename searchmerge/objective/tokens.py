@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from searchmerge.objective.cache import WORDS, Columns, encoded
 from searchmerge.types import UserError
 
 
@@ -23,7 +24,7 @@ def tokenised(
     *,
     pairs: Sequence[str] | None = None,
     **options: Any,
-) -> Any:
+) -> Columns:
     """Give the columns that a model takes, one sequence of numbers a text; longer texts are cut.
 
     Args:
@@ -34,23 +35,14 @@ def tokenised(
         options: further ones of the tokenizer's.
 
     Returns:
-        ``input_ids`` and what other columns the model takes; with what the tokenizer knows of the words.
+        ``input_ids`` and what other columns the model takes; and what :func:`encoded` gives beside.
     """
     longest = limit(tokenizer, max_length)
-    encoded = tokenizer(
-        list(texts),
-        None if pairs is None else list(pairs),
-        truncation=longest is not None,
-        max_length=longest,
-        return_attention_mask=False,
-        verbose=False,
-        **options,
-    )
-    for name in list(encoded):
-        # Columns of zeros are what models assume; some models do not take them.
-        if name != "input_ids" and not any(any(values) for values in encoded[name]):
-            del encoded[name]
-    return encoded
+    columns = encoded(tokenizer, texts, pairs, truncation=longest is not None, max_length=longest, **options)
+    # Columns of zeros are what models assume; some models do not take them.
+    return {
+        name: rows for name, rows in columns.items() if name in ("input_ids", WORDS) or any(map(any, rows))
+    }
 
 
 def padding(tokenizer: Any) -> dict[str, int]:

@@ -72,6 +72,7 @@ def page(run: Run) -> str:
         run=run,
         result=result,
         headline=headline(result) if result else _so_far(run),
+        warning=_leaks(result or {}),
         light=figures.LIGHT,
         dark=figures.DARK,
         curve=_both(partial(figures.curve, run), "Dev score of every trial"),
@@ -99,6 +100,12 @@ def _so_far(run: Run) -> str:
         f"The run has not ended. The best of {len(run.evaluated)} evaluations so far{stopped} scores "
         f"{number(run.best.score)} on dev (trial {run.best.number}); there is no test score yet."
     )
+
+
+def _leaks(result: Mapping[str, Any]) -> str:
+    """What to be wary of where texts stand in two places; empty where none do."""
+    found = [f"{leak['count']} of {leak['of']} in {leak['between']}" for leak in result.get("leaks", ())]
+    return f"Some texts are the same in two places, which flatters scores: {'; '.join(found)}." * bool(found)
 
 
 def _facts(run: Run) -> dict[str, str]:

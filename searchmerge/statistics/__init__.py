@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from searchmerge import config
+from searchmerge.files import user_cache
 from searchmerge.layout import Layout, Span
 from searchmerge.objective.batching import Track
 from searchmerge.sources import Sources
@@ -215,6 +215,4 @@ def _found(tensors: Mapping[str, Tensor], span: Span, expert: str) -> Tensor:
 
 
 def _cache(section: config.Statistics) -> Path:
-    if section.cache:
-        return Path(section.cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "searchmerge" / "statistics"
+    return Path(section.cache) if section.cache else user_cache("statistics")

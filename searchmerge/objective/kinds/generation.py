@@ -16,6 +16,7 @@ from searchmerge.config import Source
 from searchmerge.config.tasks import Generation as Section
 from searchmerge.objective import fields
 from searchmerge.objective.batching import Batch, pack
+from searchmerge.objective.cache import encoded
 from searchmerge.objective.kinds.answers import SCORERS
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
@@ -178,13 +179,9 @@ def _prompted(task: Section, prompts: Sequence[str], means: Means) -> list[list[
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
         prompts = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     # A chat template writes the special tokens itself.
-    encoded = tokenizer(
-        list(prompts),
-        add_special_tokens=not task.chat,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    longest = limit(tokenizer, task.max_length) or max(map(len, encoded["input_ids"]))
+    rows = encoded(tokenizer, prompts, add_special_tokens=not task.chat, return_token_type_ids=False)[
+        "input_ids"
+    ]
+    longest = limit(tokenizer, task.max_length) or max(map(len, rows))
     cut = slice(0, longest) if means.encoder_decoder else slice(-longest, None)
-    return [ids[cut] for ids in encoded["input_ids"]]
+    return [ids[cut] for ids in rows]

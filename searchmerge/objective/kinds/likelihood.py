@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchmerge.objective.batching import Batch
+from searchmerge.objective.cache import encoded
 from searchmerge.objective.tokens import limit, tokenised
 from searchmerge.types import UserError
 
@@ -61,9 +62,7 @@ def columns_of(
 
 
 def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    encoded = tokenizer(list(texts), return_attention_mask=False, return_token_type_ids=False, verbose=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    return encoded(tokenizer, texts, return_token_type_ids=False)["input_ids"]
 
 
 def _starts(tokenizer: Any, prompts: Sequence[str | None]) -> list[int]:

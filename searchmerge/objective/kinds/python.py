@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +32,26 @@ from searchmerge.types import Outcomes, UserError
 Function = Callable[..., float | Sequence[float]]
 """``(model, tokenizer, examples, **options)`` to a score, or one an example; higher is better."""
 
+_Made = TypeVar("_Made", bound=Function)
+
 SEED = 0
 """Where the global generators stand whenever the function is called."""
+
+
+def prepared_by(prepare: Callable[..., Any]) -> Callable[[_Made], _Made]:
+    """Have a function of a task in Python prepared when the task is made: so before any search.
+
+    Args:
+        prepare: called with the task's options, and ``chooses``: whether a search is to choose by the task;
+            raises ``UserError`` where the function could not score, and gives as JSON what scores depend on
+            besides the options.
+    """
+
+    def marked(function: _Made) -> _Made:
+        function.__dict__["prepare"] = prepare
+        return function
+
+    return marked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +61,8 @@ class Python(Task):
     It is called within inference mode and the objective's precision, with global generators that stand at the
     same place each time: what it draws depends on nothing else and changes nothing else.
 
-    Outcomes are float64 ``[examples, 2]``: the score, and 1; ``[1, 2]`` where the function gives one score.
+    Outcomes are float64 ``[examples, 2]``: the score, and 1; ``[1, 2]`` where the function gives one score;
+    without data of the config's as many rows as it gives scores.
 
     Args:
         function: what is called.
@@ -89,9 +108,11 @@ class Python(Task):
     def _scores(self, found: Any) -> Any:
         found = found.detach().cpu().numpy() if isinstance(found, Tensor) else found
         scores = np.asarray(found, dtype=np.float64)
-        if scores.size != 1 and scores.shape != (self.examples,):
+        # Without data of the config's, the function alone knows how many there are.
+        each = scores.size if self.rows is None else self.examples
+        if scores.size == 0 or (scores.size > 1 and scores.shape != (each,)):
             raise TypeError(
-                f"task {self.name}: expected one score, or one for each of {self.examples} examples, "
+                f"task {self.name}: expected one score, or one for each of {each} examples, "
                 f"got {short(found)}"
             )
         return scores.reshape(-1)
@@ -133,7 +154,8 @@ def load(task: Section, source: Source | None, means: Means) -> Python:
     """Import the function and read the examples, if there are any.
 
     Raises:
-        UserError: no such function; the data are at fault; a time limit where there can be none.
+        UserError: no such function, or one that cannot be prepared; the data are at fault; a time limit where
+            there can be none.
     """
     if task.time_limit is not None and not hasattr(signal, "setitimer"):
         raise UserError(
@@ -142,8 +164,9 @@ def load(task: Section, source: Source | None, means: Means) -> Python:
             cure="leave time_limit out",
         )
     function = imported(task.function)
+    about = _prepared(task, function)
     rows = None if source is None else [dict(columns) for _, columns in means.read(source)]
-    settings = [task.name, task.head, task.weight, task.function, task.options, task.best]
+    settings = [task.name, task.head, task.weight, task.function, task.options, task.best, about]
     inputs = digest_of(task.kind, settings, _code(function), rows)
     return Python(
         **common(task),
@@ -159,6 +182,21 @@ def load(task: Section, source: Source | None, means: Means) -> Python:
         time_limit=task.time_limit,
         most=np.inf if task.best is None else task.best,
     )
+
+
+def _prepared(task: Section, function: Function) -> Any:
+    prepare = getattr(function, "prepare", None)
+    if prepare is None:
+        return None
+    try:
+        inspect.signature(function).bind(None, None, None, **task.options)
+    except TypeError as error:
+        raise UserError(
+            expected=f"options that {task.function} takes",
+            got=str(error),
+            cure=f"correct options: of the task {task.name}",
+        ) from error
+    return prepare(chooses=not task.ood, **task.options)
 
 
 def imported(function: str) -> Function:

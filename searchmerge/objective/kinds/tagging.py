@@ -15,6 +15,7 @@ from searchmerge.config import Source
 from searchmerge.config.tasks import TokenClassification
 from searchmerge.objective import fields
 from searchmerge.objective.batching import Batch, pack
+from searchmerge.objective.cache import OUTSIDE, WORDS
 from searchmerge.objective.data import Row
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS, Array
@@ -160,19 +161,20 @@ def _columns(
             cure="save the model with tokenizer.json",
         )
     try:
-        encoded = tokenised(sentences, tokenizer, task.max_length, is_split_into_words=True)
+        columns = tokenised(sentences, tokenizer, task.max_length, is_split_into_words=True)
     except (AssertionError, ValueError) as error:  # RoBERTa's and GPT-2's want add_prefix_space
         raise UserError(
             expected="a tokenizer that takes words",
             got=" ".join(str(error).split()),
             cure="set add_prefix_space: true in tokenizer_config.json",
         ) from error
+    numbers = columns.pop(WORDS)
     labels, kept = [], []
     for sentence, tags in enumerate(gold):
-        words = encoded.word_ids(sentence)
+        words = numbers[sentence]
         first = [
-            word is not None and word != before for word, before in zip(words, [None, *words], strict=False)
+            word not in (before, OUTSIDE) for word, before in zip(words, [OUTSIDE, *words], strict=False)
         ]
         labels.append([tags[word] if starts else NO_WORD for word, starts in zip(words, first, strict=True)])
         kept.append(np.array([tag for tag in labels[-1] if tag != NO_WORD], dtype=np.int64))
-    return {**encoded, "labels": labels}, kept
+    return {**columns, "labels": labels}, kept
