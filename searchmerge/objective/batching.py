@@ -39,7 +39,7 @@ class Batches:
         sizes: the number of examples in each batch.
         tokens: tokens of all examples.
         padded: tokens of all examples and their padding: what the forward passes compute on.
-        longest: tokens of the longest row.
+        longest: tokens of the longest row of any column.
     """
 
     batches: tuple[Batch, ...]
@@ -100,7 +100,7 @@ def pack(
         sizes=tuple(taken),
         tokens=int(lengths.sum()),
         padded=sum(batch["input_ids"].numel() for batch in batches),
-        longest=int(lengths.max()),
+        longest=max(len(row) for column in columns.values() for row in column),
     )
 
 

@@ -149,8 +149,7 @@ class Task(ABC):
         Raises:
             UserError: it has too few.
         """
-        config: Any = model.config
-        positions = getattr(config, "max_position_embeddings", None)
+        positions = positions_of(model)
         if positions is not None and self.batches.longest > positions:
             raise UserError(
                 expected=f"texts of at most {positions} tokens in the task {self.name}",
@@ -165,11 +164,20 @@ class Task(ABC):
             FloatingPointError: they are not.
         """
         if not torch.isfinite(answers).all():
-            failed = int((~torch.isfinite(answers).flatten(1).all(1)).sum())
+            failed = int((~torch.isfinite(answers).reshape(len(answers), -1).all(1)).sum())
             raise FloatingPointError(
                 f"task {self.name}: the answers to {failed} of {len(answers)} examples are not finite"
             )
         return answers
+
+
+def positions_of(model: Any) -> int | None:
+    """How many tokens a text may have for the model; None where any number."""
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    # RoBERTa's positions begin after the padding token's number.
+    before = getattr(table, "padding_idx", None)
+    return positions if positions is None or before is None else positions - before - 1
 
 
 def shortfall(gold: Array, outcomes: Outcomes) -> float:

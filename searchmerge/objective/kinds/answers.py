@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?|-?\$?\.\d+")
+_NUMBER = re.compile(r"(?:(?<![\w)])[-\u2212])?[$€£¥]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+"""With a minus only where it is none between two numbers or words."""
+
+_NO_PART = str.maketrans("", "", ",$€£¥")
 
 
 def exact_match(written: str, right: str) -> float:
@@ -18,29 +21,30 @@ def exact_match(written: str, right: str) -> float:
 
 
 def numeric(written: str, right: str) -> float:
-    """Whether the last number written is the right answer's last number.
+    """Whether the number that was written is the right one, as :func:`number` finds them.
 
-    As GSM8K's ``#### 1,234`` and MGSM's plain numbers are scored after a chain of thought: commas, a currency
-    sign and a full stop at the end do not count, ``18`` and ``18.00`` are the same number.
+    As GSM8K's ``#### 1,234`` and MGSM's plain numbers are scored after a chain of thought: ``18`` and
+    ``18.00`` are the same number.
     """
-    found, wanted = last_number(written), last_number(right)
-    return float(found is not None and found == wanted)
+    found = number(written)
+    return float(found is not None and found == number(right))
 
 
-def last_number(text: str) -> Decimal | None:
-    """The last number in a text; what stands after ``####`` goes before what stands elsewhere."""
-    marked = text.rpartition("####")[2] if "####" in text else text
-    numbers = _NUMBER.findall(marked) or _NUMBER.findall(text)
-    if not numbers:
-        return None
-    try:
-        return Decimal(numbers[-1].replace(",", "").replace("$", ""))
-    except InvalidOperation:
-        return None
+def number(text: str) -> Decimal | None:
+    """The first number after ``####``, else the last one of a text, in any script's decimal digits.
+
+    Commas set off thousands; currency signs, units and a full stop at the end do not count.
+    """
+    marked = _NUMBER.findall(text.partition("####")[2])
+    found = marked[:1] or _NUMBER.findall(text)[-1:]
+    return Decimal(found[0].replace("\u2212", "-").translate(_NO_PART)) if found else None
 
 
 def rouge_l(written: str, right: str) -> float:
-    """F1 of the longest common subsequence of words (Lin 2004), stemmed, as ``rouge_score`` has it."""
+    """F1 of the longest common subsequence of words (Lin 2004), stemmed, as ``rouge_score`` has it.
+
+    Its words are made of the letters a to z and digits: texts in other scripts score 0.
+    """
     return float(_scorer().score(right, written)["rougeL"].fmeasure)
 
 

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from searchmerge.config import Source
 from searchmerge.config.tasks import Generation as Section
 from searchmerge.objective import fields
 from searchmerge.objective.batching import Batch, pack
 from searchmerge.objective.cache import encoded
-from searchmerge.objective.kinds.answers import SCORERS
+from searchmerge.objective.data import Row, short
+from searchmerge.objective.kinds.answers import SCORERS, number
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
-from searchmerge.objective.task import Task, digest_of
-from searchmerge.objective.tokens import limit, padding
+from searchmerge.objective.task import Task, digest_of, positions_of
+from searchmerge.objective.tokens import limit, padding, tokenised
 from searchmerge.types import Outcomes, UserError
 
 
 class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
-    """Notes whether all logits were finite, without waiting for the device."""
+    """Notes whether all logits were numbers, without waiting for the device."""
 
     def __init__(self) -> None:
         self.all: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Give the scores back."""
-        finite = scores.isfinite().all(-1)
+        finite = scores.amax(-1).isfinite()  # a token that is forced leaves the others -infinity
         self.all = finite if self.all is None else self.all & finite
         return scores
+
+
+class _Stops(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
+    """Ends a row when what was written, the prompt apart, holds a text that ends an answer."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], start: int) -> None:
+        self._tokenizer, self._stop, self._start = tokenizer, stop, start
+        # A token has a byte at least; the first of those decoded may lose the space before it.
+        self._tail = 1 + max(len(each.encode()) for each in stop)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        """Whether to end each row, ``[rows]``."""
+        tails = self._tokenizer.batch_decode(input_ids[:, self._start :][:, -self._tail :])
+        ended = [any(each in tail for each in self._stop) for tail in tails]
+        return torch.tensor(ended, device=input_ids.device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation(Task):
     """Prompts and the right answers.
+
+    Answers are plain greedy ones: of the settings that came with a model only the special tokens are kept,
+    no sampling, beams or penalties.
 
     Outcomes are float64 ``[prompts, 2]``: the score of what was written, and 1.
 
@@ -66,36 +85,34 @@ class Generation(Task):
     def answer(self, model: nn.Module, batch: Batch) -> Tensor:
         """Give the tokens written, int64 ``[prompts, new]``; -1 where logits were not finite."""
         made: Any = model
-        finite = _Finite()
-        mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-        written = made.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=mask,
-            generation_config=self._settings(made),
-            logits_processor=LogitsProcessorList([finite]),
-            tokenizer=self.tokenizer,
-        )
-        new = written[:, 1:] if self.encoder_decoder else written[:, batch["input_ids"].shape[1] :]
+        finite, prompt = _Finite(), batch["input_ids"]
+        start = 1 if self.encoder_decoder else prompt.shape[1]
+        settings = self._settings(made.generation_config)
+        with _lent(made, settings):
+            written = made.generate(
+                input_ids=prompt,
+                attention_mask=batch.get("attention_mask", torch.ones_like(prompt)),
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([finite]),
+                stopping_criteria=[_Stops(self.tokenizer, self.stop, start)] if self.stop else None,
+            )
         assert finite.all is not None  # at least one token is written
+        new = written[:, start:]
+        if settings.eos_token_id is not None:  # it need not be special to the tokenizer
+            ends = torch.isin(new, new.new_tensor(settings.eos_token_id))
+            new = torch.where(ends, settings.pad_token_id, new)
         return torch.where(finite.all[:, None], new, -1)
 
-    def _settings(self, model: Any) -> Any:
-        """The model's own settings, special tokens among them, but greedy and of this length."""
-        settings = deepcopy(model.generation_config)
-        settings.update(
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            max_length=None,
+    def _settings(self, own: Any) -> GenerationConfig:
+        eos = self.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+        return GenerationConfig(
             max_new_tokens=self.max_new_tokens,
-            stop_strings=list(self.stop) or None,
+            eos_token_id=eos,
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=settings.eos_token_id or self.tokenizer.eos_token_id,
-            return_dict_in_generate=False,
+            bos_token_id=own.bos_token_id,
+            decoder_start_token_id=own.decoder_start_token_id,
+            forced_bos_token_id=own.forced_bos_token_id,
         )
-        return settings
 
     def read(self, answers: Tensor, number: int) -> Outcomes:
         """Score the texts; errors as of the base class."""
@@ -119,14 +136,25 @@ class Generation(Task):
                 got=type(model).__name__,
                 cure="give models with a language-modelling head (ForCausalLM, ForConditionalGeneration)",
             )
-        positions = getattr(made.config, "max_position_embeddings", None)
-        needed = self.batches.longest + (0 if self.encoder_decoder else self.max_new_tokens)
+        positions = positions_of(made)
+        prompt, answer = self.batches.longest, self.max_new_tokens
+        needed = max(prompt, answer) if self.encoder_decoder else prompt + answer
         if positions is not None and needed > positions:
             raise UserError(
-                expected=f"at most {positions} tokens of prompt and answer in the task {self.name}",
-                got=f"{needed}",
-                cure=f"set max_length: {positions - self.max_new_tokens} in the task",
+                expected=f"prompts and answers in the task {self.name} that fit in {positions} positions",
+                got=f"a prompt of {prompt} tokens and an answer of up to {answer}",
+                cure="lower max_length, which cuts the prompts, or max_new_tokens in the task",
             )
+
+
+@contextmanager
+def _lent(model: Any, settings: GenerationConfig) -> Iterator[None]:
+    """Lend a model settings: what these leave open, ``generate`` would take from the model's own."""
+    own, model.generation_config = model.generation_config, settings
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _cut(text: str, stop: Sequence[str]) -> str:
@@ -143,7 +171,7 @@ def load(task: Section, source: Source, means: Means) -> Generation:
     """
     rows = means.read(source)
     prompts = [fields.text(row, task.prompt, "prompt") for row in rows]
-    expected = [str(fields.column(row, task.answer, "answer")) for row in rows]
+    expected = [_expected(task, row) for row in rows]
     ids = _prompted(task, prompts, means)
     inputs = digest_of(task.kind, ids, task.max_new_tokens, task.stop)
     return Generation(
@@ -167,6 +195,17 @@ def load(task: Section, source: Source, means: Means) -> Generation:
     )
 
 
+def _expected(task: Section, row: Row) -> str:
+    right = str(fields.column(row, task.answer, "answer"))
+    if task.metric == "numeric" and number(right) is None:
+        raise UserError(
+            expected=f"a number as {task.answer} in {row[0]}",
+            got=short(right),
+            cure="correct that example, or take another metric",
+        )
+    return right
+
+
 def _prompted(task: Section, prompts: Sequence[str], means: Means) -> list[list[int]]:
     tokenizer = means.tokenizer
     if task.chat:
@@ -179,9 +218,9 @@ def _prompted(task: Section, prompts: Sequence[str], means: Means) -> list[list[
         turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
         prompts = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     # A chat template writes the special tokens itself.
-    rows = encoded(tokenizer, prompts, add_special_tokens=not task.chat, return_token_type_ids=False)[
-        "input_ids"
-    ]
+    special: dict[str, Any] = {"add_special_tokens": not task.chat, "return_token_type_ids": False}
+    if means.encoder_decoder:
+        return list(tokenised(prompts, tokenizer, task.max_length, **special)["input_ids"])
+    rows = encoded(tokenizer, prompts, **special)["input_ids"]
     longest = limit(tokenizer, task.max_length) or max(map(len, rows))
-    cut = slice(0, longest) if means.encoder_decoder else slice(-longest, None)
-    return [ids[cut] for ids in rows]
+    return [ids[-longest:] for ids in rows]

@@ -11,7 +11,7 @@ from searchmerge.config import Source
 from searchmerge.config.tasks import LanguageModeling as Section
 from searchmerge.objective import fields
 from searchmerge.objective.batching import Batch, pack
-from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods
+from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods, scored_tokens
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
 from searchmerge.objective.task import Task, digest_of
@@ -68,8 +68,7 @@ def load(task: Section, source: Source, means: Means) -> LanguageModeling:
         task.max_length,
         encoder_decoder=means.encoder_decoder,
     )
-    first = 0 if means.encoder_decoder else 1
-    scored = [sum(label != NOT_SCORED for label in row[first:]) for row in columns["labels"]]
+    scored = scored_tokens(columns["labels"], encoder_decoder=means.encoder_decoder)
     inputs = digest_of(task.kind, columns)
     return LanguageModeling(
         **common(task),

@@ -32,10 +32,10 @@ def columns_of(
 ) -> dict[str, list[list[int]]]:
     """Give ``input_ids`` and ``labels``, the tokens that are scored.
 
-    For a decoder prompt and text are one sequence, cut out of the tokens of both together (so that a token
-    which spans the seam counts to the text, as in lm-eval); what is too long loses its first tokens. For an
-    encoder-decoder the prompt is the encoder's and the text the decoder's, which ends with the token that
-    ends a text.
+    For a decoder prompt and text are one sequence, whose tokens are those of both together. As in lm-eval,
+    white space at the prompt's end counts to the text, and as many tokens count to the prompt as it has
+    alone. What is too long loses its first tokens. For an encoder-decoder the prompt is the encoder's and the
+    text the decoder's, which ends with the token that ends a text.
 
     Raises:
         UserError: nothing to score in a text, or no prompt for an encoder.
@@ -67,29 +67,36 @@ def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 def _starts(tokenizer: Any, prompts: Sequence[str | None]) -> list[int]:
     """How many tokens of each text are the prompt's, special ones before it among them."""
-    known = [prompt for prompt in dict.fromkeys(prompts) if prompt is not None]
+    stripped = ["" if prompt is None else prompt.rstrip() for prompt in prompts]
+    known = [prompt for prompt in dict.fromkeys(stripped) if prompt]
     if not known:
         return [0] * len(prompts)
     ids = _encoded(tokenizer, known)
-    if ids[0][-1] in tokenizer.all_special_ids:
+    bare = tokenizer(known[0], add_special_tokens=False, verbose=False)["input_ids"]
+    if ids[0][-len(bare) :] != bare:
         raise UserError(
             expected="a tokenizer that puts nothing after a text, since another follows the prompt",
             got=f"{type(tokenizer).__name__}, which ends a text with {tokenizer.decode(ids[0][-1:])}",
             cure="set add_eos_token: false in tokenizer_config.json",
         )
     lengths = {prompt: len(each) for prompt, each in zip(known, ids, strict=True)}
-    return [lengths.get(prompt or "", 0) for prompt in prompts]
+    return [lengths.get(prompt, 0) for prompt in stripped]
 
 
 def _scored(task: str, texts: Sequence[str], labels: Sequence[Sequence[int]]) -> None:
-    # The first token of a sequence is predicted by nothing.
-    for text, row in zip(texts, labels, strict=True):
-        if not any(label != NOT_SCORED for label in row[1:]):
+    for text, scored in zip(texts, scored_tokens(labels, encoder_decoder=False), strict=True):
+        if not scored:
             raise UserError(
                 expected=f"in each text of the task {task} a token after the first, to be scored",
                 got=repr(text[:60]),
                 cure="remove that example, or give it a prompt",
             )
+
+
+def scored_tokens(labels: Sequence[Sequence[int]], *, encoder_decoder: bool) -> list[int]:
+    """How many tokens of each row are scored: not a decoder's first, which nothing predicts."""
+    first = 0 if encoder_decoder else 1
+    return [sum(label != NOT_SCORED for label in row[first:]) for row in labels]
 
 
 def loglikelihoods(model: nn.Module, batch: Batch, *, encoder_decoder: bool) -> Tensor:

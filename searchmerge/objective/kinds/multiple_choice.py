@@ -15,7 +15,7 @@ from searchmerge.config.tasks import MultipleChoice as Section
 from searchmerge.objective import fields
 from searchmerge.objective.batching import Batch, pack
 from searchmerge.objective.data import Row
-from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods
+from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods, scored_tokens
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
 from searchmerge.objective.task import Task, digest_of, smallest
@@ -78,6 +78,7 @@ def load(task: Section, source: Source, means: Means) -> MultipleChoice:
         task.max_length,
         encoder_decoder=means.encoder_decoder,
     )
+    scored = scored_tokens(columns["labels"], encoder_decoder=means.encoder_decoder)
     sizes = [len(texts) for texts in choices]
     inputs = digest_of(task.kind, columns, sizes)
     return MultipleChoice(
@@ -96,7 +97,7 @@ def load(task: Section, source: Source, means: Means) -> MultipleChoice:
             inputs, [task.name, task.head, task.weight, task.metric, task.normalise], gold, choices
         ),
         encoder_decoder=means.encoder_decoder,
-        lengths=_lengths(task, choices, columns),
+        lengths=_lengths(task, choices, scored),
     )
 
 
@@ -106,12 +107,11 @@ def _right(task: Section, row: Row, texts: list[str]) -> int:
 
 
 def _lengths(
-    task: Section, choices: list[list[str]], columns: Mapping[str, list[list[int]]]
+    task: Section, choices: list[list[str]], scored: list[int]
 ) -> tuple[npt.NDArray[np.float64], ...]:
     if task.normalise == "characters":
         return tuple(np.array([len(text) for text in texts], dtype=np.float64) for texts in choices)
     if task.normalise == "none":
         return tuple(np.ones(len(texts)) for texts in choices)
-    scored = [sum(label != NOT_SCORED for label in row) for row in columns["labels"]]
     cuts = np.cumsum([len(texts) for texts in choices])[:-1]
     return tuple(np.split(np.array(scored, dtype=np.float64), cuts))

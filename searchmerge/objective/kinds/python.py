@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import signal
-import threading
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -25,6 +25,7 @@ from searchmerge.isolation import PrivateGlobals
 from searchmerge.objective.batching import Batch, Batches
 from searchmerge.objective.data import short
 from searchmerge.objective.kinds.means import Means, common
+from searchmerge.objective.kinds.time_limit import within
 from searchmerge.objective.metrics import METRICS
 from searchmerge.objective.task import Partial, Task, digest_of
 from searchmerge.types import Outcomes, UserError
@@ -59,7 +60,8 @@ class Python(Task):
     """A function and the examples that it is given.
 
     It is called within inference mode and the objective's precision, with global generators that stand at the
-    same place each time: what it draws depends on nothing else and changes nothing else.
+    same place each time: what it draws depends on nothing else and changes nothing else. It may not change
+    the model's weights; what else it changes of the model stays, but for the training mode.
 
     Outcomes are float64 ``[examples, 2]``: the score, and 1; ``[1, 2]`` where the function gives one score;
     without data of the config's as many rows as it gives scores.
@@ -100,20 +102,33 @@ class Python(Task):
 
     def answer(self, model: nn.Module, batch: Batch) -> Tensor:
         """Call the function: its scores, float64 ``[examples]`` or ``[1]``."""
-        with _private_generators(), _within(self.time_limit):
-            found = self.function(model, self.tokenizer, deepcopy(self.rows), **deepcopy(dict(self.options)))
+        with _private_generators(), self._unchanged(model):
+            found = within(
+                self.time_limit,
+                lambda: self.function(
+                    model, self.tokenizer, deepcopy(self.rows), **deepcopy(dict(self.options))
+                ),
+            )
         model.eval()
-        return torch.from_numpy(self._scores(found))
+        return self._scores(found)
 
-    def _scores(self, found: Any) -> Any:
-        found = found.detach().cpu().numpy() if isinstance(found, Tensor) else found
-        scores = np.asarray(found, dtype=np.float64)
+    def _scores(self, found: Any) -> Tensor:
+        try:
+            scores = torch.as_tensor(found, dtype=torch.float64).cpu()
+        except (TypeError, ValueError, RuntimeError):
+            scores = torch.empty(0)
         # Without data of the config's, the function alone knows how many there are.
-        each = scores.size if self.rows is None else self.examples
-        if scores.size == 0 or (scores.size > 1 and scores.shape != (each,)):
+        each = scores.numel() if self.rows is None else self.examples
+        if scores.numel() == 0 or (scores.numel() > 1 and scores.shape != (each,)):
             raise TypeError(
                 f"task {self.name}: expected one score, or one for each of {each} examples, "
                 f"got {short(found)}"
+            )
+        if scores.max() > self.most:
+            raise UserError(
+                expected=f"scores of at most {self.most:g}, the best of the task {self.name}",
+                got=f"{scores.max():g}",
+                cure="correct best: in the task, or leave it out",
             )
         return scores.reshape(-1)
 
@@ -122,6 +137,21 @@ class Python(Task):
         for model in models:
             model.eval()
         return [[self.answer(model, {})] for model in models]
+
+    @contextmanager
+    def _unchanged(self, model: nn.Module) -> Iterator[None]:
+        """Refuse a function that changes the weights: the heads among them stay for all later candidates."""
+        before = _marks(model)
+        try:
+            yield
+        finally:
+            after = _marks(model)
+            if changed := [name for name in {**before, **after} if before.get(name) != after.get(name)]:
+                raise UserError(
+                    expected=f"a function of the task {self.name} that leaves the weights as they are",
+                    got=f"changes in {len(changed)} tensors, {changed[0]} the first",
+                    cure="let it work on copy.deepcopy(model)",
+                )
 
     def read(self, answers: Tensor, number: int) -> Outcomes:
         """Put a 1 beside each score; errors as of the base class."""
@@ -223,10 +253,11 @@ def imported(function: str) -> Function:
 def _module(module: str) -> Any:
     if not module.endswith(".py"):
         return importlib.import_module(module)
-    spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+    spec = importlib.util.spec_from_file_location(module, module)
     assert spec is not None
     assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
+    sys.modules[module] = made  # where a dataclass looks for the names of its types
     spec.loader.exec_module(made)
     return made
 
@@ -244,31 +275,17 @@ def _private_generators() -> Iterator[None]:
         yield
 
 
-class _TimeIsUp(BaseException):
-    """Not an ``Exception``: the user's function may catch those."""
+def _marks(model: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """Where each weight lies, its type, and the sum of its bits as integers, which no order changes."""
+    state = model.state_dict()
+    sums = [_sum_of_bits(tensor).long() for tensor in state.values()]
+    totals = torch.stack(sums).tolist() if sums else []
+    return {
+        name: (tensor.data_ptr(), tensor.dtype, tensor.shape, total)
+        for (name, tensor), total in zip(state.items(), totals, strict=True)
+    }
 
 
-@contextmanager
-def _within(seconds: float | None) -> Iterator[None]:
-    """Interrupt what runs too long, as soon as it comes back to the interpreter.
-
-    Raises:
-        TimeoutError: it was interrupted.
-    """
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise _TimeIsUp
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    # Again and again, should it catch everything.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    except _TimeIsUp:
-        raise TimeoutError(f"no score within the time limit of {seconds:g} s") from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+def _sum_of_bits(tensor: Tensor) -> Tensor:
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return tensor.view(integers).sum(dtype=integers)  # overflows, at a thirtieth of the time of a wider sum

@@ -160,14 +160,13 @@ def _columns(
             got=type(tokenizer).__name__,
             cure="save the model with tokenizer.json",
         )
-    try:
-        columns = tokenised(sentences, tokenizer, task.max_length, is_split_into_words=True)
-    except (AssertionError, ValueError) as error:  # RoBERTa's and GPT-2's want add_prefix_space
+    if tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]:
         raise UserError(
-            expected="a tokenizer that takes words",
-            got=" ".join(str(error).split()),
-            cure="set add_prefix_space: true in tokenizer_config.json",
-        ) from error
+            expected="a tokenizer that takes words as they stand in a text, a space before each",
+            got=f"{type(tokenizer).__name__}, which glues them together",
+            cure="set add_prefix_space: true in tokenizer_config.json, as for RoBERTa and GPT-2",
+        )
+    columns = tokenised(sentences, tokenizer, task.max_length, is_split_into_words=True)
     numbers = columns.pop(WORDS)
     labels, kept = [], []
     for sentence, tags in enumerate(gold):
