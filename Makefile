@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-domains test lint format clean
+.PHONY: demo demo-domains demo-tagging demo-writing demo-answers test lint format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,8 +15,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/searchmerge demo
 
-demo-domains: $(READY)
-	$(BIN)/searchmerge demo --domains
+demo-domains demo-tagging demo-answers: demo-%: $(READY)
+	$(BIN)/searchmerge demo --case $*
+
+demo-writing: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[writing]'
+	$(BIN)/searchmerge demo --case writing
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -292,7 +292,14 @@ def list_(what: str) -> None:
 
 
 @cli.command()
-@click.option("--domains", is_flag=True, help="The other case: four domains of one task.")
+@click.option(
+    "--case",
+    type=click.Choice(["tasks", "domains", "tagging", "writing", "answers"]),
+    default="tasks",
+    show_default=True,
+    help="Which models and texts; docs/demo.md tells them apart.",
+)
+@click.option("--domains", "case", flag_value="domains", hidden=True)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
@@ -301,16 +308,16 @@ def list_(what: str) -> None:
     help="Where the experts, the texts and the run go.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-def demo(domains: bool, folder: Path, seed: int) -> None:
-    """Fine-tune four experts on real text, search their best merge, and show what it is worth."""
+def demo(case: Any, folder: Path, seed: int) -> None:
+    """Fine-tune experts on real text, search their best merge, and show what it is worth."""
     from searchmerge.demo import prepare
     from searchmerge.optimize import optimize as job
     from searchmerge.report.progress import Progress
     from searchmerge.report.table import show
 
-    config = prepare("domains" if domains else "tasks", folder, click.echo)
+    config = prepare(case, folder, click.echo)
     config = config.model_copy(update={"seed": seed})
-    out = folder / "runs" / f"{'domains' if domains else 'tasks'}-{seed}"
+    out = folder / "runs" / f"{case}-{seed}"
     with _resumable(out, flag=""), Progress(config.budget) as progress:
         result = job(config, out, resume=out.exists(), watch=progress.update, say=progress.say)
     show(result)

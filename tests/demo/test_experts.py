@@ -17,7 +17,9 @@ from transformers import (
 )
 
 from searchmerge.demo import experts
-from searchmerge.demo.experts import MARK, Recipe, make_base, train
+from searchmerge.demo.classifying import CLASSIFIER, make_base
+from searchmerge.demo.experts import MARK, train
+from searchmerge.demo.training import Recipe
 
 RECIPE = Recipe(epochs=1.0, batch=4)
 LABELS = ["acq", "earn", "trade"]
@@ -69,18 +71,19 @@ def test_an_expert_is_a_plain_folder_that_was_trained_and_is_kept(
 ) -> None:
     base, out, steps = tmp_path / "base", tmp_path / "experts" / "topic", Steps()
     make_base(source, base, labels=None)
-    train(base, data, out, steps, RECIPE)
+    train(CLASSIFIER, base, data, out, steps, RECIPE)
     assert steps.seen == [(step, 6) for step in range(1, 7)]
     model = AutoModelForSequenceClassification.from_pretrained(out)
     assert model.config.id2label == dict(enumerate(LABELS))
     assert model.config.label2id == {label: number for number, label in enumerate(LABELS)}
     assert AutoTokenizer.from_pretrained(out)("buys")["input_ids"] == [2, 6, 3]
+    assert json.loads((out / "tokenizer.json").read_text("utf-8"))["truncation"] is None
     before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
     assert {f"bert.{name}" for name in before} == {
         name for name in after if not name.startswith("classifier.")
     }
     assert any(not torch.equal(before[name], after[f"bert.{name}"]) for name in before)
-    train(base, data, out, steps, RECIPE)
+    train(CLASSIFIER, base, data, out, steps, RECIPE)
     assert len(steps.seen) == 6
     assert not list(out.parent.glob(".*"))
 
@@ -89,7 +92,7 @@ def test_the_head_is_fitted_first_and_leaves_the_body_alone(source: Path, data: 
     make_base(source, tmp_path / "base", labels=LABELS)
     for out, steps in (("fitted", 300), ("unfitted", 0)):
         recipe = Recipe(head_steps=steps, epochs=1.0, batch=4, rate=1e-9)
-        train(tmp_path / "base", data, tmp_path / out, Steps(), recipe)
+        train(CLASSIFIER, tmp_path / "base", data, tmp_path / out, Steps(), recipe)
     fitted, unfitted = (load_file(tmp_path / out / "model.safetensors") for out in ("fitted", "unfitted"))
     changed = {name for name in fitted if not torch.allclose(fitted[name], unfitted[name], atol=1e-6)}
     assert changed == {"classifier.weight", "classifier.bias"}
@@ -97,7 +100,14 @@ def test_the_head_is_fitted_first_and_leaves_the_body_alone(source: Path, data: 
 
 def test_training_lowers_the_loss(source: Path, data: Path, tmp_path: Path) -> None:
     make_base(source, tmp_path / "base", labels=None)
-    train(tmp_path / "base", data, tmp_path / "out", Steps(), Recipe(epochs=40.0, batch=8, rate=2e-2))
+    train(
+        CLASSIFIER,
+        tmp_path / "base",
+        data,
+        tmp_path / "out",
+        Steps(),
+        Recipe(epochs=40.0, batch=8, rate=2e-2),
+    )
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.inference_mode():
@@ -115,7 +125,7 @@ def test_the_weights_are_seeded_and_the_global_generator_is_left_alone(
         for number, out in enumerate("ab"):
             torch.manual_seed(number)
             expected = torch.get_rng_state()
-            train(tmp_path / "base", data, tmp_path / out, Steps(), RECIPE)
+            train(CLASSIFIER, tmp_path / "base", data, tmp_path / out, Steps(), RECIPE)
             assert torch.equal(torch.get_rng_state(), expected)
     first, second = (load_file(tmp_path / out / "model.safetensors") for out in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -127,11 +137,11 @@ def test_an_expert_made_from_other_things_is_trained_anew(
 ) -> None:
     make_base(source, tmp_path / "base", labels=None)
     steps = Steps()
-    train(tmp_path / "base", data, tmp_path / "out", steps, RECIPE)
+    train(CLASSIFIER, tmp_path / "base", data, tmp_path / "out", steps, RECIPE)
     if change == "data":
         data.write_text(data.read_text("utf-8").replace("buys", "shares"), "utf-8")
     other = Recipe(epochs=1.0, batch=4, rate=1e-3) if change == "recipe" else RECIPE
-    train(tmp_path / "base", data, tmp_path / "out", steps, other)
+    train(CLASSIFIER, tmp_path / "base", data, tmp_path / "out", steps, other)
     assert len(steps.seen) == 12
 
 
@@ -147,11 +157,11 @@ def test_a_half_written_expert_is_not_taken(
     with monkeypatch.context() as patched:
         patched.setattr(experts, "write_json", disk_full)
         with pytest.raises(Exception, match="disk full"):
-            train(tmp_path / "base", data, out, Steps(), RECIPE)
+            train(CLASSIFIER, tmp_path / "base", data, out, Steps(), RECIPE)
     assert not out.exists()
     out.mkdir()
     (out / "model.safetensors").write_bytes(b"torn")
-    train(tmp_path / "base", data, out, Steps(), RECIPE)
+    train(CLASSIFIER, tmp_path / "base", data, out, Steps(), RECIPE)
     assert (out / MARK).is_file()
     assert load_file(out / "model.safetensors")
 
@@ -161,6 +171,13 @@ def test_experts_of_a_base_with_a_head_start_from_that_head(source: Path, data: 
     make_base(source, base, labels=LABELS)
     head = load_file(base / "model.safetensors")["classifier.weight"]
     assert head.shape == (3, 16)
-    train(base, data, tmp_path / "out", Steps(), Recipe(head_steps=0, epochs=1.0, batch=4, rate=1e-9))
+    train(
+        CLASSIFIER,
+        base,
+        data,
+        tmp_path / "out",
+        Steps(),
+        Recipe(head_steps=0, epochs=1.0, batch=4, rate=1e-9),
+    )
     trained = load_file(tmp_path / "out" / "model.safetensors")["classifier.weight"]
     assert torch.allclose(trained, head, atol=1e-6)

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from searchmerge.demo.sources import SOURCES
 from searchmerge.demo.texts import (
     CASES,
+    PACKAGES,
     SPLITS,
     VADER_MARGIN,
     Example,
@@ -143,6 +145,23 @@ def test_write_leaves_a_file_a_task_and_split_and_no_document_leaks(
         documents = [{row["text"].split()[1] for row in part} for part in rows]
         assert not documents[1] & documents[2]
         assert not documents[0] & (documents[1] | documents[2])
+
+
+def test_questions_of_one_source_keep_its_texts_and_answer_by_its_labels(folders: dict[str, Path]) -> None:
+    (film,) = [task for task in CASES["answers"] if task.name == "film"]
+    read = list(film.read(folders))
+    assert len(read) == 4 * 3000
+    assert {(one.text.split()[0], one.label) for one in read} == {
+        ("movieReviewSnippets", "yes"),
+        ("amazonReviewSnippets", "no"),
+        ("nytEditorialSnippets", "no"),
+        ("tweets", "no"),
+    }
+
+
+def test_what_a_case_reads_is_brought_for_it() -> None:
+    assert CASES.keys() == PACKAGES.keys()
+    assert {name for names in PACKAGES.values() for name in names} <= {one.name for one in SOURCES}
 
 
 def test_write_is_seeded(folders: dict[str, Path], tmp_path: Path) -> None:

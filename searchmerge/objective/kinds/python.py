@@ -120,10 +120,8 @@ class Python(Task):
         # Without data of the config's, the function alone knows how many there are.
         each = scores.numel() if self.rows is None else self.examples
         if scores.numel() == 0 or (scores.numel() > 1 and scores.shape != (each,)):
-            raise TypeError(
-                f"task {self.name}: expected one score, or one for each of {each} examples, "
-                f"got {short(found)}"
-            )
+            several = "a list of them" if self.rows is None else f"one for each of {each} examples"
+            raise TypeError(f"task {self.name}: expected one score, or {several}, got {short(found)}")
         if scores.max() > self.most:
             raise UserError(
                 expected=f"scores of at most {self.most:g}, the best of the task {self.name}",

@@ -59,8 +59,8 @@ def trials(family: Path, out: str = "out", *, resume: bool = False) -> list[dict
 FAILURES = {
     "raises": "ValueError: no good",
     "not_a_number": "FloatingPointError: task it: the answers to 1 of 1 examples are not finite",
-    "wrong_shape": "TypeError: task it: expected one score, or one for each of 1 examples, got [[1.0, 2.0]]",
-    "nothing": "TypeError: task it: expected one score, or one for each of 1 examples, got None",
+    "wrong_shape": "TypeError: task it: expected one score, or a list of them, got [[1.0, 2.0]]",
+    "nothing": "TypeError: task it: expected one score, or a list of them, got None",
     "sleeps": "TimeoutError: no score within the time limit of 0.2 s",
     "turns": "TimeoutError: no score within the time limit of 0.2 s",
     "catches": "TimeoutError: no score within the time limit of 0.2 s",
