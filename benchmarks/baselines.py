@@ -17,7 +17,9 @@ from benchmarks.strategies import mean_and_half_width
 from searchmerge.bench import Bench
 from searchmerge.config import load
 from searchmerge.demo import texts
-from searchmerge.demo.experts import Recipe, train
+from searchmerge.demo.classifying import CLASSIFIER
+from searchmerge.demo.experts import train
+from searchmerge.demo.training import Recipe
 from searchmerge.files import write_json
 from searchmerge.judge import judge
 from searchmerge.report.table import LABELS
@@ -47,7 +49,7 @@ def judged(demo: Path, out: Path, seed: int) -> dict[str, Any]:
     for task in texts.CASES["tasks"]:
         folder = demo / "tasks" / "experts" / task.name if seed == 0 else out / f"seed-{seed}" / task.name
         data = demo / "tasks" / "data" / f"{task.name}.train.jsonl"
-        train(demo / "tasks" / "base", data, folder, lambda done, steps: None, Recipe(seed=seed))  # noqa: ARG005
+        train(CLASSIFIER, demo / "tasks" / "base", data, folder, lambda *_: None, Recipe(seed=seed))
         experts[task.name] = str(folder.absolute())
     settings = [f"models.experts={json.dumps(experts)}"]
     result = judge(Bench(load(demo / "tasks.yaml", settings), say=print))

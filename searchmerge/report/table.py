@@ -144,7 +144,8 @@ def _better(result: Result) -> str:
         if scores["test"] and name not in ("own experts", "ensemble")
     }
     name = max(tested, key=lambda name: tested[name]["score"])
-    if tested[name]["score"] <= result["best"]["test"]["score"]:
+    # What is written alike is equally good.
+    if float(number(tested[name]["score"])) <= float(number(result["best"]["test"]["score"])):
         return ""
     return f" Without a search {LABELS.get(name, name)} scores more: {_spoken(tested[name])}."
 
