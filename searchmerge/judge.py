@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypedDict
 
 from searchmerge.baselines import Rival, baselines
@@ -10,6 +11,9 @@ from searchmerge.bench import Bench
 from searchmerge.objective import Objective, Split
 from searchmerge.objective.bootstrap import gain, interval, task_intervals
 from searchmerge.types import Evaluation, Recipe, Trial
+
+EVERY = 10.0
+"""Seconds between two words on how far the judging is."""
 
 
 class TaskStanding(TypedDict):
@@ -67,9 +71,11 @@ def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
     The test split, and tasks out of domain, are read here and not before; nothing is chosen by them.
     """
     dev = bench.objective("dev")
-    rivals = list(baselines(bench))  # whatever is chosen among them is chosen here, on dev
+    # Whatever is chosen among them is chosen here, on dev.
+    rivals = list(_said(bench, "choosing baselines on dev", baselines(bench)))
+    found = _judged(bench, "dev", rivals)
     result: dict[str, Any] = {
-        "baselines": {rival.name: {"dev": standing(dev, *rival.on("dev")), "test": None} for rival in rivals},
+        "baselines": {name: {"dev": standing(dev, *each), "test": None} for name, each in found.items()},
         "tasks": [task.name for task in dev.tasks],
         "lower": [task.name for task in dev.tasks if task.metric.lower],
     }
@@ -87,11 +93,26 @@ def judge(bench: Bench, best: Trial | None = None) -> dict[str, Any]:
     return result
 
 
+def _judged(bench: Bench, split: Split, rivals: Sequence[Rival]) -> dict[str, Sequence[Evaluation]]:
+    doing = f"judging {len(rivals)} baselines on {split}"
+    return {rival.name: rival.on(split) for rival in _said(bench, doing, rivals)}
+
+
+def _said(bench: Bench, doing: str, rivals: Iterable[Rival]) -> Iterator[Rival]:
+    """Say now and then how far that is."""
+    said = time.monotonic()
+    for number, rival in enumerate(rivals, start=1):
+        if time.monotonic() - said > EVERY:
+            bench.say(f"{doing}: {rival.name}, number {number}")
+            said = time.monotonic()
+        yield rival
+
+
 def _judge_on(
     bench: Bench, split: Split, winner: Recipe | None, rivals: Sequence[Rival], result: dict[str, Any]
 ) -> None:
     objective = bench.objective(split)
-    found = {rival.name: rival.on(split) for rival in rivals}
+    found = _judged(bench, split, rivals)
     for name, evaluations in found.items():
         result["baselines"][name][split] = standing(objective, *evaluations)
     if winner is None:
