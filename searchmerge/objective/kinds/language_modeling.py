@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from searchmerge.config import Source
 from searchmerge.config.tasks import LanguageModeling as Section
 from searchmerge.objective import fields
-from searchmerge.objective.batching import Batch, pack
-from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods, scored_tokens
+from searchmerge.objective.batching import Batch
+from searchmerge.objective.kinds.likelihood import columns_of, loglikelihoods, packed, scored_tokens
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
 from searchmerge.objective.task import Task, digest_of
-from searchmerge.objective.tokens import padding
 from searchmerge.types import Outcomes
 
 
@@ -74,12 +73,7 @@ def load(task: Section, source: Source, means: Means) -> LanguageModeling:
         **common(task),
         metric=METRICS[task.kind][task.metric],
         gold=np.stack([np.zeros(len(rows)), np.array(scored, dtype=np.float64)], axis=1),
-        batches=pack(
-            columns,
-            {**padding(means.tokenizer), "labels": NOT_SCORED},
-            batch_tokens=means.batch_tokens,
-            device=means.device,
-        ),
+        batches=packed(columns, means),
         inputs=inputs,
         digest=digest_of(inputs, [task.name, task.head, task.weight, task.metric]),
         encoder_decoder=means.encoder_decoder,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchmerge.objective.batching import Batch
+from searchmerge.objective.batching import Batch, Batches, pack
 from searchmerge.objective.cache import encoded
-from searchmerge.objective.tokens import limit, tokenised
+from searchmerge.objective.kinds.means import Means
+from searchmerge.objective.tokens import limit, padding, tokenised
 from searchmerge.types import UserError
 
 NOT_SCORED = -100
@@ -99,22 +100,45 @@ def scored_tokens(labels: Sequence[Sequence[int]], *, encoder_decoder: bool) -> 
     return [sum(label != NOT_SCORED for label in row[first:]) for row in labels]
 
 
+def packed(
+    columns: Mapping[str, Sequence[Sequence[int]]], means: Means, rows: Sequence[int] | None = None
+) -> Batches:
+    """Cut the columns of :func:`columns_of` into batches that say which logits are wanted.
+
+    Beside the columns each has ``scored``, int64 ``[tokens scored]``: where the token before each of them
+    (for an encoder-decoder the token itself) stands in the row after row of the batch. It is found here, so
+    that no forward pass waits for the device to tell how many there are.
+
+    Args:
+        columns: ``input_ids`` and ``labels``.
+        means: tokenizer, size of the batches, device.
+        rows: how many rows in turn make up each example; None for one each.
+    """
+    filled = {**padding(means.tokenizer), "labels": NOT_SCORED}
+    batches = pack(columns, filled, batch_tokens=means.batch_tokens, device=means.device, rows=rows)
+    for batch in batches.batches:
+        labels = batch["labels"]
+        predicted = labels if means.encoder_decoder else labels[:, 1:]
+        row, place = (predicted != NOT_SCORED).nonzero(as_tuple=True)
+        batch["scored"] = row * labels.shape[1] + place
+    return batches
+
+
 def loglikelihoods(model: nn.Module, batch: Batch, *, encoder_decoder: bool) -> Tensor:
     """Give the sum of the scored tokens' log-likelihoods in each row, float64 ``[rows]``."""
-    inputs = {name: column for name, column in batch.items() if name != "labels"}
-    labels = batch["labels"]
+    labels, scored = batch["labels"], batch["scored"]
+    inputs = {name: column for name, column in batch.items() if name not in ("labels", "scored")}
     if encoder_decoder:
         made: Any = model
         inputs["decoder_input_ids"] = made.prepare_decoder_input_ids_from_labels(labels=labels)
-        logits = model(**inputs).logits
+        logits, targets = model(**inputs).logits, labels.flatten()[scored]
     else:
-        logits, labels = model(**inputs, use_cache=False).logits[:, :-1], labels[:, 1:]
-    scored = labels != NOT_SCORED
-    chosen, targets = logits[scored], labels[scored]
+        logits, targets = model(**inputs, use_cache=False).logits, labels.flatten()[scored + 1]
+    chosen = logits.flatten(0, 1)[scored]
     size = max(1, _CHUNK // chosen.shape[-1])
     parts = [
         F.cross_entropy(some.float(), target, reduction="none")
         for some, target in zip(torch.split(chosen, size), torch.split(targets, size), strict=True)
     ]
     of_rows = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
-    return of_rows.index_add_(0, scored.nonzero()[:, 0], -torch.cat(parts).double())
+    return of_rows.index_add_(0, scored // labels.shape[1], -torch.cat(parts).double())

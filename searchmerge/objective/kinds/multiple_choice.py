@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from searchmerge.config import Source
 from searchmerge.config.tasks import MultipleChoice as Section
 from searchmerge.objective import fields
-from searchmerge.objective.batching import Batch, pack
+from searchmerge.objective.batching import Batch
 from searchmerge.objective.data import Row
-from searchmerge.objective.kinds.likelihood import NOT_SCORED, columns_of, loglikelihoods, scored_tokens
+from searchmerge.objective.kinds.likelihood import columns_of, loglikelihoods, packed, scored_tokens
 from searchmerge.objective.kinds.means import Means, common
 from searchmerge.objective.metrics import METRICS
 from searchmerge.objective.task import Task, digest_of, smallest
-from searchmerge.objective.tokens import padding
 from searchmerge.types import Outcomes
 
 
@@ -85,13 +84,7 @@ def load(task: Section, source: Source, means: Means) -> MultipleChoice:
         **common(task),
         metric=METRICS[task.kind][task.metric],
         gold=smallest(np.array(gold), max(sizes)),
-        batches=pack(
-            columns,
-            {**padding(means.tokenizer), "labels": NOT_SCORED},
-            batch_tokens=means.batch_tokens,
-            device=means.device,
-            rows=sizes,
-        ),
+        batches=packed(columns, means, sizes),
         inputs=inputs,
         digest=digest_of(
             inputs, [task.name, task.head, task.weight, task.metric, task.normalise], gold, choices
