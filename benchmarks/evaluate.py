@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from searchmerge.objective.data import read
 from searchmerge.objective.task import Task
 from searchmerge.types import Recipe
 
-ROUNDS = 3
+ROUNDS = 5
 BATCHES = (8, 32)
 
 
@@ -106,7 +107,11 @@ def trainer(
     tasks: Sequence[Any] = bench.objective("dev").tasks
     sets = {task.name: tokenised(bench, task, texts[task.name]) for task in tasks}
     arguments = transformers.TrainingArguments(
-        output_dir="/dev/null", per_device_eval_batch_size=size, use_cpu=True, disable_tqdm=True, report_to=[]
+        output_dir=tempfile.gettempdir(),  # it has to be there, and nothing is put into it
+        per_device_eval_batch_size=size,
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to=[],
     )
 
     def evaluate() -> Mapping[str, float]:
