@@ -174,10 +174,12 @@ class Task(ABC):
 def positions_of(model: Any) -> int | None:
     """How many tokens a text may have for the model; None where any number."""
     positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return None
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     # RoBERTa's positions begin after the padding token's number.
     before = getattr(table, "padding_idx", None)
-    return positions if positions is None or before is None else positions - before - 1
+    return positions if before is None else positions - before - 1
 
 
 def shortfall(gold: Array, outcomes: Outcomes) -> float:
