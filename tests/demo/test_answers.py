@@ -13,13 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BertConfig, BertModel, BertTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from searchmerge.demo import answers
 from searchmerge.demo.answers import PROMPTS, TOPICS, answerer, make_base, masked, write_base_rows
 from searchmerge.demo.experts import train
 from searchmerge.demo.texts import CASES
 from searchmerge.demo.training import Recipe
+from tests.demo.making import tiny_encoder
 
 START, FIRST, LAST, MARKS = 0, 101, 102, 1000
 MODEL = SimpleNamespace(config=SimpleNamespace(eos_token_id=LAST, decoder_start_token_id=START))
@@ -68,19 +69,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *[f"[unused{n}]" for n in range(9)]]
     words += ["yes", "no", "good", "bad", "film", "is", "this", "?"]
-    (folder / "vocab.txt").write_text("\n".join(words), "utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_encoder(folder, words)
 
 
 def test_a_base_and_an_expert_are_trained_and_answer(

@@ -11,15 +11,13 @@ from safetensors.torch import load_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
-    BertModel,
-    BertTokenizer,
 )
 
 from searchmerge.demo import experts
 from searchmerge.demo.classifying import CLASSIFIER, make_base
 from searchmerge.demo.experts import MARK, train
 from searchmerge.demo.training import Recipe
+from tests.demo.making import tiny_encoder
 
 RECIPE = Recipe(epochs=1.0, batch=4)
 LABELS = ["acq", "earn", "trade"]
@@ -29,19 +27,7 @@ LABELS = ["acq", "earn", "trade"]
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "shares", "buys", "tariff", "the", "of"]
-    (folder / "vocab.txt").write_text("\n".join(words), "utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_encoder(folder, words, layers=2)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertModel, BertTokenizer
+from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from searchmerge.demo.brown import TAGS
 from searchmerge.demo.experts import train
 from searchmerge.demo.tagging import TAGGER, make_base, teach
 from searchmerge.demo.training import UNSCORED, Recipe
+from tests.demo.making import tiny_encoder
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "dog", "walk", "##ed", "##s", "."]
 ROWS = [
@@ -25,19 +26,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    (folder / "vocab.txt").write_text("\n".join(PIECES), "utf-8")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(PIECES),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_encoder(folder, PIECES)
 
 
 def test_the_first_piece_of_each_word_is_scored(source: Path, tmp_path: Path) -> None:
