@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -107,3 +107,16 @@ def fill(model: nn.Module, source: Callable[[str], Tensor], device: torch.device
         parameter.data = source(name)
     for name, buffer in model.named_buffers():
         buffer.data = source(name) if name in persistent and buffer.is_floating_point() else buffer.to(device)
+
+
+def share(models: Iterable[nn.Module]) -> None:
+    """Make parameters of several models that are the same memory one object.
+
+    What is computed of it once, its conversion to another type, is then there for all of them.
+    """
+    known: dict[tuple[int, torch.Size], nn.Parameter] = {}
+    for model in models:
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                one = known.setdefault((parameter.data_ptr(), parameter.shape), parameter)
+                module.register_parameter(name, one)

@@ -19,7 +19,7 @@ from searchmerge.layout import Layout, Span
 from searchmerge.merging.magnitudes import Magnitudes
 from searchmerge.merging.method import Method
 from searchmerge.nursery import Nursery
-from searchmerge.skeleton import fill, skeleton
+from searchmerge.skeleton import fill, share, skeleton
 from searchmerge.sources import Sources
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.statistics import Known, Statistics
@@ -87,6 +87,7 @@ class Workshop:
         self._nursery: Nursery | None = None
         self.live = torch.empty(self.layout.size, device=device)
         self.models = {head: self._model(head, trust_remote_code) for head in heads}
+        share(self.models.values())
 
     # What spaces work on is read when it is first asked for. Task vectors and a population are not kept at
     # the same time: each may be all that fits.

@@ -247,3 +247,10 @@ def test_a_merged_head_is_merged(tmp_path: Path) -> None:
     found = stored.workshop.models["merged"].state_dict()["classifier.weight"]
     own = [expert(stored, name)["classifier.weight"] for name in ("animals", "colours")]
     torch.testing.assert_close(found, (own[0] + own[1]) / 2)
+
+
+def test_what_heads_have_in_common_is_one_parameter(bench: Bench) -> None:
+    one, other = (dict(model.named_parameters()) for model in bench.workshop.models.values())
+    assert [name for name in one if one[name] is other.get(name)] == [
+        name for name in one if name.startswith("bert.")
+    ]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from searchmerge.objective.aggregate import aggregate
 from searchmerge.objective.metrics import METRICS, Metric, Values
+from searchmerge.objective.precision import computing
 from searchmerge.objective.sharing import one_body
 from searchmerge.objective.task import Partial, Task
 from searchmerge.types import Evaluation, Outcomes
@@ -80,7 +81,7 @@ class Objective:
             FloatingPointError: a model gives infinity or no number.
             UserError: a model and a task do not fit together.
         """
-        with torch.inference_mode(), self._autocast():
+        with computing(models.values(), self._precision, self._device):
             return self.score_of(self._outcomes(models), penalty)
 
     def _outcomes(self, models: Models) -> dict[str, Outcomes]:
@@ -105,7 +106,7 @@ class Objective:
         """
         if floor == -math.inf:
             return self(models, penalty)
-        with torch.inference_mode(), self._autocast():
+        with computing(models.values(), self._precision, self._device):
             return self._above(models, floor, penalty)
 
     def ensemble(self, members: Iterable[Models]) -> Evaluation:
@@ -118,8 +119,8 @@ class Objective:
             FloatingPointError, UserError: as for a call.
         """
         sums: dict[str, list[Tensor]] = {}
-        with torch.inference_mode(), self._autocast():
-            for models in members:
+        for models in members:
+            with computing(models.values(), self._precision, self._device):
                 for task in self.tasks:
                     task.check(models[task.head])
                     answers = [each.float() for each in task.answers(models[task.head])[0]]
@@ -133,11 +134,6 @@ class Objective:
     def averages(self) -> bool:
         """Whether there are ensembles."""
         return all(task.averages for task in self.tasks)
-
-    def _autocast(self) -> torch.autocast:
-        # One for all batches: within it, each weight is converted once.
-        half = self._precision != torch.float32
-        return torch.autocast(self._device.type, self._precision if half else None, enabled=half)
 
     def _above(self, models: Models, floor: float, penalty: float) -> Evaluation | None:
         partial = {task.name: task.start() for task in self.tasks}

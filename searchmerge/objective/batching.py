@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -24,9 +25,11 @@ Track: TypeAlias = Callable[[Sequence[Batch]], Iterable[Batch]]
 BATCH_TOKENS: Mapping[str, int] = {"cpu": 1024, "cuda": 16384}
 """Tokens of a batch by the device's type.
 
-A CPU takes the same time a token from some 500 tokens a batch on, so that small batches cost nothing and save
-padding; a GPU needs many tokens to be busy.
+A CPU takes the same time a token from some 500 tokens a batch on; a GPU needs many tokens to be busy.
 """
+
+CALL_TOKENS: Mapping[str, int] = {"cpu": 40, "cuda": 2000}
+"""What a forward pass costs besides its tokens, in tokens, by the device's type: worth so much padding."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def pack(
     device: torch.device,
     rows: Sequence[int] | None = None,
     left: bool = False,
+    calls: int = 1,
 ) -> Batches:
-    """Sort examples by length and cut them into batches.
+    """Sort examples by length and cut them into batches where that costs least, padding and calls together.
 
     A batch has an ``attention_mask`` only where it has padding: without one, attention takes its fast path.
 
@@ -80,28 +84,53 @@ def pack(
         device: where the tensors are put.
         rows: how many rows in turn make up each example; None for one each.
         left: whether the padding stands on the left.
+        calls: forward passes that a batch takes, as many as tokens are written.
     """
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
     sizes = np.ones(len(lengths), dtype=np.int64) if rows is None else np.array(rows)
     starts = np.cumsum([0, *sizes])
     longest = np.maximum.reduceat(lengths, starts[:-1])
     order = np.argsort(-longest, kind="stable")
-    batches: list[Batch] = []
-    taken: list[int] = []
-    while sum(taken) < len(order):
-        rest = order[sum(taken) :]
-        fit = int(np.searchsorted(np.cumsum(sizes[rest]) * int(longest[rest[0]]), batch_tokens, "right"))
-        chosen = rest[: max(1, fit)]
-        batches.append(_batch(columns, padding, _rows_of(chosen, starts), left, device))
-        taken.append(len(chosen))
+    ends = _cuts(longest[order], sizes[order], batch_tokens, calls * CALL_TOKENS[device.type])
+    batches = tuple(
+        _batch(columns, padding, _rows_of(order[start:end], starts), left, device)
+        for start, end in pairwise([0, *ends])
+    )
     return Batches(
-        batches=tuple(batches),
+        batches=batches,
         order=order,
-        sizes=tuple(taken),
+        sizes=tuple(np.diff([0, *ends]).tolist()),
         tokens=int(lengths.sum()),
         padded=sum(batch["input_ids"].numel() for batch in batches),
         longest=max(len(row) for column in columns.values() for row in column),
     )
+
+
+def _cuts(
+    widths: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], most: int, call: int
+) -> list[int]:
+    """Where to end batches of examples, widest first, so that their tokens and calls together are fewest.
+
+    Args:
+        widths: of each example, ``[examples]``, falling.
+        sizes: its rows.
+        most: tokens of a batch that has more than one example.
+        call: what a batch costs besides its tokens.
+    """
+    rows = np.cumsum([0, *sizes])
+    least = np.zeros(len(widths) + 1, dtype=np.int64)
+    cut = np.zeros(len(widths) + 1, dtype=np.int64)
+    first = 0
+    for end in range(1, len(widths) + 1):
+        while first < end - 1 and widths[first] * (rows[end] - rows[first]) > most:
+            first += 1
+        costs = least[first:end] + widths[first:end] * (rows[end] - rows[first:end]) + call
+        cut[end] = first + int(costs.argmin())
+        least[end] = costs.min()
+    ends = [len(widths)]
+    while cut[ends[-1]]:
+        ends.append(int(cut[ends[-1]]))
+    return ends[::-1]
 
 
 def _rows_of(examples: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,8 +1,12 @@
-"""Which float type the forward pass computes in."""
+"""Which float type the forward pass computes in, and that weights are converted to it once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import nn
 
 
 def resolve(precision: str, device: torch.device) -> torch.dtype:
@@ -16,6 +20,21 @@ def resolve(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
     return _TYPES[precision]
+
+
+@contextmanager
+def computing(models: Iterable[nn.Module], precision: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Within the block, the models compute in that type and keep no gradients.
+
+    A weight is converted once for all batches, and for all models that share it, so it must not change
+    within the block: autocast keeps the converted copies of parameters that want a gradient, and only where
+    it is not inference mode.
+    """
+    half = precision != torch.float32
+    for model in models:
+        model.requires_grad_(half)
+    with torch.no_grad(), torch.autocast(device.type, precision if half else None, enabled=half):
+        yield
 
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchmerge.objective.batching import Batches, pack
+from searchmerge.objective.batching import CALL_TOKENS, Batches, pack
 
 PAD = 99
 examples = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=20), min_size=1, max_size=40)
@@ -53,4 +55,24 @@ def test_budget_and_counts(ids: list[list[int]], batch_tokens: int) -> None:
 
 def test_equal_lengths_keep_their_order() -> None:
     assert packed([[1], [2, 2], [3], [4, 4]], 4).order.tolist() == [1, 3, 0, 2]
-    assert np.array_equal(packed([[5, 6]] * 3, 4).batches[0]["input_ids"], [[5, 6], [5, 6]])
+    assert np.array_equal(packed([[5, 6]] * 4, 4).batches[0]["input_ids"], [[5, 6], [5, 6]])
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(1, 300), st.integers(1, 3))
+def test_no_other_cuts_cost_less(lengths: list[int], batch_tokens: int, calls: int) -> None:
+    def cost(widths: list[list[int]]) -> int:
+        return sum(len(batch) * max(batch) + calls * CALL_TOKENS["cpu"] for batch in widths)
+
+    def partitions(rest: list[int]) -> Iterator[list[list[int]]]:
+        if not rest:
+            yield []
+        for end in range(1, len(rest) + 1):
+            if end == 1 or end * rest[0] <= batch_tokens:
+                yield from ([rest[:end], *others] for others in partitions(rest[end:]))
+
+    rows = {"input_ids": [[1] * length for length in lengths]}
+    result = pack(
+        rows, {"input_ids": PAD}, batch_tokens=batch_tokens, device=torch.device("cpu"), calls=calls
+    )
+    found = [[lengths[i] for i in result.examples(number)] for number in range(len(result.batches))]
+    assert cost(found) == min(map(cost, partitions(sorted(lengths, reverse=True))))

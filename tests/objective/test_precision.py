@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
-from searchmerge.objective.precision import resolve
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from searchmerge.objective.precision import computing, resolve
 
 CPU = torch.device("cpu")
 PROBES = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
@@ -45,3 +51,32 @@ def test_what_the_user_names_is_taken() -> None:
     assert resolve("float32", CPU) == torch.float32
     assert resolve("bfloat16", CPU) == torch.bfloat16
     assert resolve("float16", CPU) == torch.float16
+
+
+class Conversions(TorchDispatchMode):
+    """Counts how often a weight of 8 x 4 is converted to another type."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and args[0].shape == (8, 4):
+            self.count += 1
+        return func(*args, **kwargs or {})
+
+
+def test_a_weight_is_converted_once_for_all_models_and_batches() -> None:
+    one, other = nn.Linear(4, 8), nn.Linear(4, 8)
+    other.weight = one.weight
+    with Conversions() as conversions, computing([one, other], torch.bfloat16, CPU):
+        answers = [model(torch.ones(2, 4)) for _ in range(3) for model in (one, other)]
+    assert conversions.count == 1
+    assert all(answer.dtype == torch.bfloat16 and not answer.requires_grad for answer in answers)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_next_block_sees_the_next_weights(precision: torch.dtype) -> None:
+    model = nn.Linear(4, 8, bias=False)
+    for value in (1.0, 2.0):
+        model.weight.data.fill_(value)
+        with computing([model], precision, CPU):
+            assert (model(torch.ones(1, 4)) == 4 * value).all()

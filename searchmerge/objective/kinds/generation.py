@@ -184,6 +184,7 @@ def load(task: Section, source: Source, means: Means) -> Generation:
             batch_tokens=means.batch_tokens,
             device=means.device,
             left=not means.encoder_decoder,
+            calls=task.max_new_tokens,
         ),
         inputs=inputs,
         digest=digest_of(inputs, [task.name, task.head, task.weight, task.metric], expected),
