@@ -24,6 +24,9 @@ _NORM = re.compile(r"norm|(^|\.)ln_|_ln\b", re.IGNORECASE)
 _ATTENTION = re.compile(r"att|q_proj|k_proj|v_proj|o_proj", re.IGNORECASE)
 _BLOCKS = ("embeddings", "attention", "mlp", "norms", "head")
 
+_Members: TypeAlias = dict[str, dict[int, dict[str, tuple[int, ...]]]]
+"""Shapes of what stands under numbers: ``encoder.layer``, 3, ``output.dense.weight``."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -60,7 +63,7 @@ class Layout:
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
         """Lay out tensors given by canonical name and shape."""
-        stacks = _stacks(shapes)
+        stacks = _stacks(_members(shapes))
         placed = [_place(name, stacks) for name in shapes]
         order = sorted(range(len(placed)), key=lambda i: (placed[i].order, i))
         names, spans, start = list(shapes), [], 0
@@ -81,6 +84,16 @@ class Layout:
         return self._groups[granularity]
 
     @cached_property
+    def stacks(self) -> dict[str, int]:
+        """The stacks whose layers can stand in each other's places, and how many each has, in order.
+
+        By prefix, e.g. ``encoder.layer``; their layers are numbered from 0, are modules of modules, and
+        what two of them have in common has one shape.
+        """
+        members = _members({span.name: span.shape for span in self.spans})
+        return {prefix: len(members[prefix]) for prefix in _stacks(members) if _alike(members[prefix])}
+
+    @cached_property
     def _groups(self) -> dict[Granularity, dict[str, slice]]:
         groups: dict[Granularity, dict[str, slice]] = {g: {} for g in GRANULARITIES}
         for granularity, runs in groups.items():
@@ -97,18 +110,36 @@ class _Place:
     order: tuple[int, int, int, int]
 
 
-def _stacks(names: Mapping[str, object]) -> tuple[str, ...]:
-    """Prefixes of the module lists whose members look alike: ``encoder.layer``, ``model.layers``, ``h``."""
-    members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for name in names:
+def _members(shapes: Mapping[str, tuple[int, ...]]) -> _Members:
+    members: _Members = defaultdict(lambda: defaultdict(dict))
+    for name, shape in shapes.items():
         if match := _NUMBERED.match(name):
-            members[match[1]][match[2]].add(match[3])
+            members[match[1]][int(match[2])][match[3]] = tuple(shape)
+    return members
+
+
+def _stacks(members: _Members) -> tuple[str, ...]:
+    """Prefixes of the module lists whose members look alike: ``encoder.layer``, ``model.layers``, ``h``."""
     return tuple(
         prefix
         for prefix, layers in members.items()
         # T5's first layer alone holds the relative positions: alike, not equal.
-        if len(layers) == 1 or len(set.intersection(*layers.values())) * 2 > max(map(len, layers.values()))
+        if len(layers) == 1 or len(_common(layers)) * 2 > max(map(len, layers.values()))
     )
+
+
+def _alike(layers: Mapping[int, Mapping[str, tuple[int, ...]]]) -> bool:
+    """Whether each layer could take another's place, as far as names and shapes tell."""
+    common = _common(layers)
+    return (
+        sorted(layers) == list(range(len(layers)))
+        and any("." in name for name in common)
+        and all(len({layer[name] for layer in layers.values()}) == 1 for name in common)
+    )
+
+
+def _common(layers: Mapping[int, Mapping[str, tuple[int, ...]]]) -> set[str]:
+    return set.intersection(*map(set, layers.values()))
 
 
 def _place(name: str, stacks: tuple[str, ...]) -> _Place:

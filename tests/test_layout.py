@@ -115,3 +115,37 @@ def test_groups_do_not_depend_on_the_order_of_the_names(names: list[str]) -> Non
     shapes = {name: tuple(p.shape) for name, p in MODELS["bert"].named_parameters()}
     shuffled = Layout.of({name: shapes[name] for name in names})
     assert shuffled.groups("block") == layout_of("bert").groups("block")
+
+
+@pytest.mark.parametrize(
+    ("model", "stacks"),
+    [
+        ("bert", {"encoder.layer": 3}),
+        ("distilbert", {"transformer.layer": 3}),
+        ("gpt2", {"h": 3}),
+        ("llama", {"layers": 3}),
+        ("t5", {"encoder.block": 3, "decoder.block": 3}),
+    ],
+)
+def test_stacks_of_layers(model: str, stacks: dict[str, int]) -> None:
+    found = layout_of(model).stacks
+    assert found == stacks
+    assert list(found) == list(stacks)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"classifier.0.weight": (2, 2), "classifier.1.weight": (2, 2)},  # a list of plain matrices
+        {"stages.0.conv.weight": (2, 2), "stages.1.conv.weight": (4, 2)},  # not of one shape
+        {"layer.0.mlp.weight": (2, 2), "layer.2.mlp.weight": (2, 2)},  # one is missing
+    ],
+)
+def test_lists_whose_members_cannot_take_each_others_place(shapes: dict[str, tuple[int, ...]]) -> None:
+    assert Layout.of(shapes).stacks == {}
+    assert Layout.of({**shapes, "body.0.mlp.weight": (2, 2)}).stacks == {"body": 1}
+
+
+def test_layers_are_counted_by_number_not_by_name() -> None:
+    shapes = {f"h.{k}.mlp.weight": (2, 2) for k in (10, 2, 0, 1, 3, 5, 4, 9, 8, 7, 6)}
+    assert Layout.of(shapes).stacks == {"h": 11}
