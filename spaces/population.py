@@ -15,6 +15,7 @@ from searchmerge.merging.crossover import UNITS
 from searchmerge.merging.magnitudes import kept_count, largest
 from searchmerge.merging.models import merge, models_known
 from searchmerge.pedigree import ancestry, founders
+from searchmerge.spaces._options import known, one_of
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import Cross, Founders, Genotype, Individual, Recipe, UserError
 from searchmerge.workshop import Workshop
@@ -69,10 +70,10 @@ class PopulationSpace:
     ) -> None:
         options = {"unit": "parameter", "storage": "float32", "variants": {}, "merge": None, **options}
         options.setdefault("fitness", "individual" if options["merge"] is None else "merged")
-        _known(options)
+        known(options, ("unit", "storage", "variants", "merge", "fitness"), "population")
         self._layout = layout
-        self._unit = _one_of("unit", options["unit"], UNITS)
-        self._storage = _one_of("storage", options["storage"], STORAGES)
+        self._unit = one_of("unit", options["unit"], UNITS)
+        self._storage = one_of("storage", options["storage"], STORAGES)
         self._founders = {
             entry["id"]: entry for entry in founders(experts, options["variants"], has_base, seed)
         }
@@ -89,7 +90,7 @@ class PopulationSpace:
                 got="space.variants, which have no data of their own",
                 cure="leave out space.variants, or take another method in space.merge",
             )
-        fitness = _one_of("fitness", options["fitness"], ("individual", "merged"))
+        fitness = one_of("fitness", options["fitness"], ("individual", "merged"))
         if fitness == "merged" and self._merge is None:
             raise UserError(
                 expected="space.merge, the method that makes one model of the population",
@@ -252,22 +253,3 @@ def _merge_recipe(
 
 def _needs_base(recipe: Mapping[str, Any] | None) -> bool:
     return recipe is not None and find(recipe["method"], recipe["reading"]).needs_base
-
-
-def _known(options: Mapping[str, Any]) -> None:
-    valid = ("unit", "storage", "variants", "merge", "fitness")
-    for name in options:
-        if name not in valid:
-            raise UserError(
-                expected=f"one of the keys {', '.join(valid)}",
-                got=f"unknown key space.{name}",
-                cure="correct or remove that key",
-            )
-
-
-def _one_of(name: str, value: Any, valid: Iterable[str]) -> Any:
-    if not isinstance(value, str) or value not in valid:
-        raise UserError(
-            expected=f"space.{name}: one of {', '.join(valid)}", got=repr(value), cure=f"correct space.{name}"
-        )
-    return value
