@@ -14,8 +14,8 @@ from searchmerge.types import Candidate, Dim, default_genotype
 
 LEAST_IN_BINS = 0.3
 """Smallest standard deviation of a choice, in bins: one point in ten leaves the bin that the mean is in."""
-FIRST_IN_BINS = 0.5
-"""Its first one, at least: one in three leaves."""
+FIRST_IN_BINS = 1.5
+"""Its first one, at least: three in four leave, since categories beyond the next may be the better ones."""
 
 
 class CMAES:

@@ -100,7 +100,8 @@ def _start(dims: Sequence[Dim], seed: int, budget: int | None, name: str) -> Any
     choices = [dim for dim in dims if dim.choices is not None]
     # One array, since a parameter a coordinate makes every point hundreds of times slower.
     parts = [ng.p.Array(init=reals, lower=0, upper=1)] if len(reals) else []
-    parts += [ng.p.Choice(range(dim.choices or 0)) for dim in choices]
+    # Deterministic, since else a good category is not kept: each point draws its own from the weights.
+    parts += [ng.p.Choice(range(dim.choices or 0), deterministic=True) for dim in choices]
     cube = ng.p.Tuple(*parts)
     cube.random_state = np.random.RandomState(seed)
     optimizer = ng.optimizers.registry[name](cube, budget=budget)
