@@ -11,18 +11,18 @@ from searchmerge.types import Dim, UserError
 
 
 class Layer(NamedTuple):
-    """One layer of a source; of an index below 0 it is what stands before the first: the embeddings."""
+    """One layer of a source; of a number below 0 it is what stands before the first: the embeddings."""
 
     source: str
-    index: int
+    number: int
 
     def __str__(self) -> str:
-        return f"{self.source}.{self.index}" if self.index >= 0 else "start"
+        return f"{self.source}.{self.number}" if self.number >= 0 else "start"
 
     @property
     def next(self) -> Layer:
         """The layer that follows in the source itself."""
-        return Layer(self.source, self.index + 1)
+        return Layer(self.source, self.number + 1)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Steps:
         self.length = depth if length is None else whole("length", length, least=depth)
         start, stop = ground.between.start, ground.between.stop
         self._choices: list[tuple[Layer | None, ...]] = [
-            (None, *(x for x in ground.layers if not self._aligned or x.index == place))
+            (None, *(x for x in ground.layers if not self._aligned or x.number == place))
             for place in range(start, start + self.length)
         ]
         defaults = [Layer(ground.rest, k) if k < stop else None for k in range(start, start + self.length)]
@@ -162,7 +162,7 @@ class Steps:
 
     def follows(self, i: Layer, j: Layer) -> bool:
         """Aligned layers never go back; else any follows any where there are two steps."""
-        return i.index < j.index if self._aligned else self.length > 1
+        return i.number < j.number if self._aligned else self.length > 1
 
 
 class Blocks:

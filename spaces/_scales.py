@@ -111,7 +111,7 @@ class Network:
         return self._limits.towards(tanh(_dot(weights[n * HIDDEN :], (*hidden, 1.0))))
 
     def _where(self, layer: Layer) -> tuple[float, float]:
-        depth = _spread(layer.index - self._between.start, len(self._between))
+        depth = _spread(layer.number - self._between.start, len(self._between))
         return _spread(self._sources[layer.source], len(self._sources)), depth
 
 

@@ -291,6 +291,8 @@ def test_factors_go_from_end_to_end_and_through_1(limits: tuple[float, float]) -
         return split(decoded(made, [*on, *[x] * rest]))[1][0]
 
     assert first(neutral) == 1.0
+    assert neutral == (0 if limits[0] == 1 else 1 if limits[1] == 1 else 0.5)
+    assert first(0.3) == round(first(0.3), 6)
     assert (first(0.0), first(1.0)) == pytest.approx(limits, abs=1e-6)
     assert all(limits[0] <= first(x) <= limits[1] for x in np.linspace(0, 1, 41))
     line = np.interp(0.3, [0, neutral, 1] if 0 < neutral < 1 else [0, 1],
@@ -346,6 +348,14 @@ def test_a_stack_that_is_not_searched_is_untouched() -> None:
     assert made.decode((1.0,) * len(made.dims))["stacks"] == {
         "encoder.block": [["b", 0], ["b", 1], ["b", 2]],
         "decoder.block": [["a", 0, 2.0], ["b", 0, 2.0], ["b", 1, 2.0]],
+    }
+
+
+def test_the_ends_concern_searched_stacks_alone() -> None:
+    made = space(T5, stacks=["encoder.block"], ends={"first": 1, "last": 1})
+    assert made.decode((0.0,) * 2)["stacks"] == {
+        "encoder.block": [["a", 0], ["a", 2]],
+        "decoder.block": [["a", 0], ["a", 1]],
     }
 
 
