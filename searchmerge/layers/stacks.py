@@ -147,12 +147,10 @@ def _uncounted(before: Any, after: Any, name: str) -> bool:
     """Whether this is a decoder's stack whose cache is made without asking for its length."""
     if not before.config.is_encoder_decoder:
         return False
-    layers, cached = (
-        before.get_submodule(name),
-        [m.config.get_text_config(decoder=True) for m in (before, after)],
-    )
+    layers = before.get_submodule(name)
     inside = any(module is layers for module in before.get_decoder().modules())
-    return inside and cached[0].num_hidden_layers == cached[1].num_hidden_layers
+    cached = {m.config.get_text_config(decoder=True).num_hidden_layers for m in (before, after)}
+    return inside and len(cached) == 1
 
 
 def _empty(model: Any, settings: Mapping[str, Any]) -> Any:
@@ -178,32 +176,41 @@ def _grown(before: Any, after: Any, name: str, length: int) -> bool:
     )
 
 
-def _stack(before: Any, after: Any, name: str, length: int) -> Stack:
+def _stack(before: Any, after: Any, name: str, length: int) -> Stack | None:
     counters: list[Place] = []
     lists: list[tuple[Place, tuple[Any, ...]]] = []
     for place, value, other in _differences(before, after, f"{name}."):
         if type(value) is int and value == length and other == length + 1:
             counters.append(place)
-        elif isinstance(value, list | tuple) and len(value) == length and len(other) == length + 1:
+        elif isinstance(value, list | tuple) and len(value) == length and len(other or ()) == length + 1:
             lists.append((place, tuple(value)))
     first, later = after.get_submodule(f"{name}.0"), after.get_submodule(f"{name}.{length}")
-    indices, extras, flags = [], [], []
+    indices, extras, flags = _positional(first, later, length)
+    own = tuple(f"{place.module}.{place.name}.".removeprefix(".") for place in extras)
+    alone = {key for key, _ in first.named_parameters()} - {key for key, _ in later.named_parameters()}
+    if not all(key.startswith(own) for key in alone):
+        return None  # a parameter of the first layer itself: there is no submodule to hand on
+    return Stack(name, length, tuple(counters), tuple(lists), tuple(indices), tuple(extras), tuple(flags))
+
+
+def _positional(
+    first: nn.Module, later: nn.Module, position: int
+) -> tuple[list[Place], list[Place], list[tuple[Place, Any, Any]]]:
+    """What a first layer and the one of another position have of their places: see :class:`Stack`."""
+    indices: list[Place] = []
+    extras: list[Place] = []
+    flags: list[tuple[Place, Any, Any]] = []
     for path, module in later.named_modules():
         twin = first.get_submodule(path)
-        indices += [
-            Place(path, key)
-            for key, value in vars(module).items()
-            if type(value) is int and value == length and vars(twin).get(key) == 0
-        ]
         own = [Place(path, child) for child, _ in twin.named_children() if not hasattr(module, child)]
         extras += own
-        if own:
-            flags += [
-                (Place(path, key), vars(twin)[key], value)
-                for key, value in vars(module).items()
-                if isinstance(value, bool) and vars(twin).get(key) is not value
-            ]
-    return Stack(name, length, tuple(counters), tuple(lists), tuple(indices), tuple(extras), tuple(flags))
+        for key, value in vars(module).items():
+            other = vars(twin).get(key)
+            if type(value) is int and value == position and other == 0:
+                indices.append(Place(path, key))
+            elif own and isinstance(value, bool) and other is not value:
+                flags.append((Place(path, key), other, value))
+    return indices, extras, flags
 
 
 def _differences(before: Any, after: Any, below: str) -> Iterator[tuple[Place, Any, Any]]:

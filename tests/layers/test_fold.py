@@ -152,6 +152,56 @@ def test_folded_scales_are_where_the_algebra_puts_them() -> None:
             assert torch.equal(state[f"model.layers.{at}.{key}"], expected), key
 
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "pad_token_id": 0,
+}
+T5: dict[str, Any] = {
+    "vocab_size": 40,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 2,
+}
+BART: dict[str, Any] = {
+    "vocab_size": 40,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "cumulative"),
+    [
+        (hf.T5EncoderModel, T5, True),
+        (hf.T5ForSequenceClassification, T5, True),
+        (hf.GPT2ForSequenceClassification, SMALL, True),
+        (hf.LlamaForTokenClassification, SMALL, True),
+        (hf.OPTForCausalLM, {**SMALL, "word_embed_proj_dim": 16}, True),
+        (hf.PhiForCausalLM, SMALL, True),
+        (hf.RobertaPreLayerNormModel, SMALL, True),
+        (hf.RobertaForQuestionAnswering, SMALL, False),
+        (hf.ElectraForSequenceClassification, SMALL, False),
+        (hf.MPNetModel, SMALL, False),
+        (hf.BartForConditionalGeneration, BART, False),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_the_rule_is_found_by_trial_whatever_the_head(
+    kind: Any, sizes: dict[str, Any], cumulative: bool
+) -> None:
+    model = kind(kind.config_class(**sizes))
+    for stack in stacks_of(model):
+        assert folding(model, stack).cumulative is cumulative
+
+
 def test_norms_after_what_is_added_refuse_scales_but_not_paths() -> None:
     config = hf.Gemma2Config(
         vocab_size=40,

@@ -100,6 +100,21 @@ def test_relative_positions_are_the_models_and_only_the_first_steps() -> None:
             assert not any(hasattr(part, "relative_attention_bias") for part in parts[1:])
 
 
+def test_the_kind_of_attention_goes_with_the_layer() -> None:
+    model, rng = tiny("qwen2"), np.random.default_rng(10)
+    (stack,) = stacks_of(model)
+    layers = layers_of(model, stack)
+    full, sliding = "full_attention", "sliding_attention"
+    tokens = texts(rng, rows=1, length=9)
+    other = torch.cat([tokens[:, :1] % 37 + 2, tokens[:, 1:]], dim=1)
+    for origins, kinds in (([1, 2], [sliding, sliding]), ([2, 0, 0], [sliding, full, full])):
+        lay(model, stack, [Step(layers[origin], origin) for origin in origins])
+        assert model.config.layer_types == kinds
+        ends = [logits(model, {"input_ids": text})[0, -1] for text in (tokens, other)]
+        # Two layers with a window of four see no further back than seven tokens.
+        assert torch.equal(ends[0], ends[1]) == (full not in kinds)
+
+
 def test_two_live_models_of_different_classes_are_laid_with_the_same_steps() -> None:
     headed, source, rng = tiny("bert"), tiny("bert", seed=1), np.random.default_rng(5)
     body = tiny("bert").bert

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import transformers as hf
 from torch import nn
 
@@ -116,13 +117,39 @@ def test_a_model_of_unlike_layers_has_none() -> None:
     assert refused.value.cure.startswith("search a path")
 
 
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
+
+
 def test_a_list_that_no_setting_makes_longer_is_no_stack() -> None:
-    class Twice(hf.BertModel):  # type: ignore[misc]  # transformers ships no types
+    class Extended(hf.BertModel):  # type: ignore[misc]  # transformers ships no types
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             self.extra = nn.ModuleList([nn.Linear(16, 16) for _ in range(2)])
 
-    config = hf.BertConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24
-    )
-    assert [stack.name for stack in stacks_of(Twice(config))] == ["encoder.layer"]
+    assert [stack.name for stack in stacks_of(Extended(hf.BertConfig(**SMALL)))] == ["encoder.layer"]
+
+
+def test_a_model_with_weights_for_each_layer_elsewhere_has_no_stack() -> None:
+    class Mixing(hf.BertModel):  # type: ignore[misc]  # transformers ships no types
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.mixture = nn.Parameter(torch.zeros(config.num_hidden_layers))
+
+    with pytest.raises(UserError, match="got: Mixing, which has none"):
+        stacks_of(Mixing(hf.BertConfig(**SMALL)))
+
+
+def test_a_first_layer_with_a_bare_parameter_of_its_own_is_refused() -> None:
+    class Marked(hf.BertModel):  # type: ignore[misc]  # transformers ships no types
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.encoder.layer[0].mark = nn.Parameter(torch.zeros(1))
+
+    with pytest.raises(UserError, match="got: Marked, which has none"):
+        stacks_of(Marked(hf.BertConfig(**SMALL)))
