@@ -47,6 +47,7 @@ def baselines(bench: Bench) -> Iterator[Rival]:
     - ``ties``, ``dare_linear``: with the papers' defaults (Yadav et al. 2023; Yu et al. 2024);
     - ``fisher``, ``regmean``: with the papers' defaults, where statistics of the experts' data are at hand;
     - ``ensemble``: the mean of the experts' logits, where tasks have them: no one model, and as many passes;
+    - ``search NAME``: the winner of each earlier search;
     - the checkpoints that the config names as ``references``, as they stand.
 
     Those of task vectors need a base and are left out without one.
@@ -58,6 +59,8 @@ def baselines(bench: Bench) -> Iterator[Rival]:
     if "ensemble" in bench.config.baselines and bench.objective("dev").averages:
         members = [bench.alone(name) for name in bench.sources.experts]
         yield Rival("ensemble", lambda split: [bench.ensemble(members, split)])
+    for name, recipe in bench.stages.items():
+        yield scores.rival(f"search {name}", recipe)
     for name, ref in bench.config.references.items():
         yield _reference(bench, name, ref)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import transformers
 from torch import nn
 
 from searchmerge import plugins
-from searchmerge.config import Config, Part
+from searchmerge.config import Config, Part, Stage
 from searchmerge.layout import Layout
 from searchmerge.merging import METHODS
 from searchmerge.merging.models import models_known
@@ -20,8 +21,9 @@ from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
 from searchmerge.objective.subset import part
 from searchmerge.objective.task import Task
+from searchmerge.reuse import Reuse
 from searchmerge.sources import Sources
-from searchmerge.sources.memory import check_fits
+from searchmerge.sources.memory import check_fits, memory_there
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.statistics import Statistics
 from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
@@ -54,11 +56,23 @@ class Bench:
         self._owners_known()
         self._objectives: dict[Split, Objective] = {}
         self._parts: dict[tuple[int, float], Objective] = {}
+        self.stages: dict[str, Recipe] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
         """The same sources, live models and texts, under another strategy, seed and, if given, space."""
+        return self._twin(strategy=strategy, seed=seed, space=space or self.config.space)
+
+    def before(self, stage: Stage) -> Bench:
+        """The same sources, live models and texts, for an earlier search."""
+        return self._twin(space=stage.space, strategy=stage.strategy, budget=stage.budget, before=())
+
+    def found(self, stage: str, recipe: Recipe) -> None:
+        """Take the winner of an earlier search as a source of the main one."""
+        self.stages[stage] = recipe
+        self.__dict__.pop("space", None)  # it was made without that recipe
+
+    def _twin(self, **changed: Any) -> Bench:
         twin = copy(self)
-        changed = {"strategy": strategy, "seed": seed, "space": space or self.config.space}
         twin.config = self.config.model_copy(update=changed)
         twin.__dict__.pop("space", None)  # it was made for the other config and seed
         return twin
@@ -77,8 +91,20 @@ class Bench:
             layout=self.layout,
             has_base=self.sources.base is not None,
             seed=self.config.seed,
+            **self._stages_for(self.config.space.kind),
         )
         return space
+
+    def _stages_for(self, kind: str) -> dict[str, Any]:
+        """What a space is told of earlier searches: their winners' recipes, empty before there are any."""
+        stages = {stage.name: self.stages.get(stage.name, {}) for stage in self.config.before}
+        if stages and "stages" not in signature(plugins.load("spaces", kind)).parameters:
+            raise UserError(
+                expected="a space that has models as sources, such as paths, after the searches of before",
+                got=kind,
+                cure="set space.kind: paths, or remove before",
+            )
+        return {"stages": stages} if stages else {}
 
     def strategy(self) -> Strategy:
         """A fresh strategy, as the config says."""
@@ -101,7 +127,8 @@ class Bench:
         )
         alone = experts + 2 + known if wanted or objective.aggregate == "relative" else 0
         base = bool(objective.penalty.distance) and self.config.space.kind == "population"
-        return max(self.space.models + base, alone)
+        before = (self.before(stage).space.models for stage in self.config.before)
+        return max(self.space.models + base, alone, *before)
 
     @cached_property
     def workshop(self) -> Workshop:
@@ -114,6 +141,12 @@ class Bench:
             trust_remote_code=self.config.models.trust_remote_code,
             statistics=self.statistics,
         )
+
+    @cached_property
+    def reuse(self) -> Reuse:
+        """What candidates that begin alike have in common; never more than a quarter of what is free."""
+        limit = self.config.objective.prefix_gib * 2**30
+        return Reuse(self.workshop, int(min(limit, memory_there(self.device) / 4)))
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -222,7 +255,9 @@ class Bench:
 
     def evaluate(self, recipe: Recipe, split: Split = "dev") -> Evaluation:
         """Realise a recipe, whichever space wrote it, and score it."""
-        return self.objective(split)(self.realise(recipe))
+        objective, models = self.objective(split), self.realise(recipe)
+        with self.reuse.of(recipe, models):
+            return objective(models)
 
     def ensemble(self, recipes: Iterable[Recipe], split: Split = "dev") -> Evaluation:
         """Score the mean of several merges' answers."""

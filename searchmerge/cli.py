@@ -107,7 +107,8 @@ def optimize(
         loaded = loaded.model_copy(update={"strategy": type(loaded.strategy)(kind=strategy)})
     folder = out or Path("runs") / f"{config.stem}-{loaded.strategy.kind}-{loaded.seed}".replace(":", "-")
     with _resumable(folder), Progress(loaded.budget) as progress:
-        result = job.optimize(loaded, folder, resume=resume, watch=progress.update, say=progress.say)
+        show_all: Any = {"watch": progress.update, "say": progress.say, "begin": progress.begin}
+        result = job.optimize(loaded, folder, resume=resume, **show_all)
     show(result)
     click.echo(f"{folder}/report.html, {folder}/model, {folder}/recipe.json")
 

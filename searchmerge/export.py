@@ -11,40 +11,52 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from searchmerge import plugins
 from searchmerge.files import new_folder, write_json, write_text
 from searchmerge.quiet import quiet
-from searchmerge.types import MERGED
+from searchmerge.types import MERGED, Recipe
 from searchmerge.workshop import Workshop, head_state
 
 
-def export(workshop: Workshop, heads: Mapping[str, str], tokenizer: Any, card: str, folder: Path) -> None:
-    """Write the live model, its tokenizer, its card, and the head of every task.
+def export(
+    recipe: Recipe, workshop: Workshop, heads: Mapping[str, str], tokenizer: Any, card: str, folder: Path
+) -> None:
+    """Write a recipe's model, its tokenizer, its card, and the head of every task.
 
     The folder holds the merged body in the storage type of the first expert, under the merged head or, where
     every task names an expert's, under that of the first task, and ``heads/TASK.safetensors`` for each task
     with a head of its own, the labels in the metadata.
 
     Args:
-        workshop: with the recipe realised.
+        recipe: of the model.
+        workshop: of its sources.
         heads: the live model's name of each task.
         tokenizer: saved beside the weights; None where the sources have none.
         card: the text of the model card.
         folder: replaced when all is written.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be made, or not written.
     """
     first = next(iter(workshop.sources.experts.values()))
     dtype = first.tensors[workshop.layout.spans[0].name].dtype
     with new_folder(folder) as partial:
         carried = MERGED if MERGED in heads.values() else next(iter(heads.values()))
-        _save_model(workshop.models[carried], dtype, partial)
+        _save_model(_plain(recipe, workshop, carried), dtype, partial)
         for task, head in heads.items():
             if head != MERGED:
                 _save_head(workshop, head, dtype, partial / "heads" / f"{task}.safetensors")
         if tokenizer is not None:
             tokenizer.save_pretrained(partial)
         write_text(partial / "README.md", card)
+
+
+def _plain(recipe: Recipe, workshop: Workshop, head: str) -> Any:
+    """The model as its class alone makes it, whichever space wrote the recipe."""
+    space = plugins.load("spaces", recipe["space"])
+    if hasattr(space, "plain"):
+        return space.plain(recipe, workshop, head)
+    return space.realise(recipe, workshop)[head]
 
 
 def _save_model(model: Any, dtype: torch.dtype, folder: Path) -> None:

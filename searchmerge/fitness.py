@@ -35,7 +35,8 @@ class Fitness:
         """Realise and score the recipe of a trial; None where the score does not exceed the floor."""
         objective = self._objective(number)  # to make one may write other weights into the live models
         models = self._bench.realise(recipe)
-        return objective.above(models, floor, self._taken_off(recipe))
+        with self._bench.reuse.of(recipe, models):
+            return objective.above(models, floor, self._taken_off(recipe))
 
     def winner(self, best: Trial, trials: Sequence[Trial]) -> Trial:
         """The best trial with its evaluation on the whole of dev, no penalty taken off.

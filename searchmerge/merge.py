@@ -10,7 +10,7 @@ import transformers
 from searchmerge.bench import Bench
 from searchmerge.config import Config
 from searchmerge.export import export
-from searchmerge.recipes import read, rebuild, recipe_file
+from searchmerge.recipes import read, recipe_file, reopen
 from searchmerge.report import card
 from searchmerge.types import default_genotype
 
@@ -22,11 +22,11 @@ def from_recipe(path: Path, out: Path, *, allow_pickle: bool, trust_remote_code:
         UserError: no recipe file, or sources that are missing or have changed.
     """
     content = read(path)
-    workshop = rebuild(content, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    workshop = reopen(content, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
         workshop.sources.tokenizer_folder, trust_remote_code=trust_remote_code, local_files_only=True
     )
-    export(workshop, content["heads"], tokenizer, card.text(content, None), out)
+    export(content["recipe"], workshop, content["heads"], tokenizer, card.text(content, None), out)
 
 
 def from_config(config: Config, out: Path) -> None:
@@ -37,6 +37,5 @@ def from_config(config: Config, out: Path) -> None:
     """
     bench = Bench(config)
     recipe = bench.space.decode(default_genotype(bench.space.dims))
-    bench.space.realise(recipe, bench.workshop)
     content = recipe_file(bench.sources, config.models, bench.heads, recipe, bench.statistics)
-    export(bench.workshop, bench.heads, bench.tokenizer, card.text(content, None), out)
+    export(recipe, bench.workshop, bench.heads, bench.tokenizer, card.text(content, None), out)

@@ -12,7 +12,7 @@ from typing import Any
 from searchmerge import __version__, plugins
 from searchmerge.baselines import require
 from searchmerge.bench import Bench
-from searchmerge.config import Config, Objective
+from searchmerge.config import Budget, Config, Objective
 from searchmerge.export import export
 from searchmerge.files import output_folder, write_json
 from searchmerge.fitness import Fitness
@@ -33,7 +33,13 @@ Watch = Callable[[Trial, Trial], None]
 
 
 def optimize(
-    config: Config, out: Path, *, resume: bool, watch: Watch, say: Callable[[str], None]
+    config: Config,
+    out: Path,
+    *,
+    resume: bool,
+    watch: Watch,
+    say: Callable[[str], None],
+    begin: Callable[[Budget], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a config to its end and leave the contract's files in ``out``.
 
@@ -43,6 +49,7 @@ def optimize(
         resume: go on with the run that is there.
         watch: sees every trial.
         say: told what takes long before and after the search, a line at a time.
+        begin: told the budget of each search before it starts, the main one's last.
 
     Returns:
         The content of ``result.json``.
@@ -54,7 +61,10 @@ def optimize(
     bench = Bench(config, say)
     require(bench)
     found = _said(leaks(config, "training"), say)
-    best, reason, counts = run_search(bench, out, resume=resume, watch=_with_noise(bench, watch, say))
+    watch = _with_noise(bench, watch, say)
+    before = _search_before(bench, out, resume=resume, watch=watch, begin=begin)
+    begin(config.budget)
+    best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
     say("judging the winner and the baselines")
     found += _said(leaks(config, "test"), say)
@@ -65,6 +75,7 @@ def optimize(
         "budget": config.budget.model_dump(exclude_none=True),
         **counts,
         "stopped": reason,
+        **({"before": before} if before else {}),
         **judge(bench, best),
         "leaks": [leak.record for leak in found],
         "seconds": round(time.perf_counter() - started, 1),
@@ -75,6 +86,23 @@ def optimize(
     say("writing the model and the report")
     deliver(bench, best.recipe, result, out)
     return result
+
+
+def _search_before(
+    bench: Bench, out: Path, *, resume: bool, watch: Watch, begin: Callable[[Budget], None]
+) -> dict[str, Any]:
+    """Run the earlier searches, each in a folder of its name, and give the bench their winners' recipes."""
+    done: dict[str, Any] = {}
+    for stage in bench.config.before:
+        _ = bench.workshop  # one for all searches
+        bench.say(f"searching {stage.name}: {stage.strategy.kind} over {stage.space.kind}")
+        begin(stage.budget)
+        best, reason, counts = run_search(bench.before(stage), out / stage.name, resume=resume, watch=watch)
+        bench.found(stage.name, plugins.load("spaces", best.recipe["space"]).pruned(best.recipe))
+        budget = stage.budget.model_dump(exclude_none=True)
+        parts = {"strategy": stage.strategy.kind, "space": stage.space.kind, "budget": budget}
+        done[stage.name] = {**parts, **counts, "stopped": reason, "trial": best.number}
+    return done
 
 
 def _said(found: Iterable[Leak], say: Callable[[str], None]) -> list[Leak]:
@@ -139,8 +167,7 @@ def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, 
 def deliver(bench: Bench, recipe: Recipe, result: dict[str, Any], out: Path) -> None:
     """Write ``model/``, ``result.json`` and ``report.html``."""
     content = _file(bench, recipe)
-    plugins.load("spaces", recipe["space"]).realise(recipe, bench.workshop)
-    export(bench.workshop, bench.heads, bench.tokenizer, card.text(content, result), out / "model")
+    export(recipe, bench.workshop, bench.heads, bench.tokenizer, card.text(content, result), out / "model")
     write_json(out / "result.json", result)
     page.write(out)
 
@@ -163,6 +190,7 @@ def header(bench: Bench) -> dict[str, Any]:
         "dims": names(bench.space.dims),
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
         **({"labels": sources.alignment.record} if sources.alignment else {}),
+        **({"stages": bench.stages} if config.before else {}),
         "objective": dev.fingerprint,
         **_fitness(config.objective),
         **({"statistics": bench.statistics.record(kind)} if kind else {}),

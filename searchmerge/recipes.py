@@ -26,8 +26,9 @@ FORMAT = 1
 def needed(recipe: Recipe) -> Kind | None:
     """What has to be known of the experts' data to realise a recipe, whichever space wrote it."""
     space = plugins.load("spaces", recipe["space"])
-    kind: Kind | None = space.needs(recipe) if hasattr(space, "needs") else None
-    return kind
+    kinds: list[Kind | None] = [space.needs(recipe)] if hasattr(space, "needs") else []
+    kinds += [needed(stage) for stage in recipe.get("stages", {}).values() if stage]
+    return next((kind for kind in kinds if kind), None)
 
 
 def recipe_file(
@@ -74,8 +75,8 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def rebuild(content: Mapping[str, Any], *, trust_remote_code: bool, allow_pickle: bool) -> Workshop:
-    """Open the sources that a recipe file names and realise its recipe in a new workshop.
+def reopen(content: Mapping[str, Any], *, trust_remote_code: bool, allow_pickle: bool) -> Workshop:
+    """Open the sources that a recipe file names, in a workshop in which its recipe can be realised.
 
     Raises:
         UserError: a source is missing or has other weights than the recipe was found with.
@@ -96,16 +97,13 @@ def rebuild(content: Mapping[str, Any], *, trust_remote_code: bool, allow_pickle
         _same(expert, named["experts"][name])
     _same_labels(sources, named.get("labels"))
     device = device_of("auto")
-    workshop = Workshop(
+    return Workshop(
         sources,
         dict.fromkeys(heads.values()),
         device,
         trust_remote_code=trust_remote_code,
         statistics=named_statistics(content.get("statistics", {}), sources, device),
     )
-    recipe: Recipe = content["recipe"]
-    plugins.load("spaces", recipe["space"]).realise(recipe, workshop)
-    return workshop
 
 
 def named_statistics(named: Mapping[str, Any], sources: Sources, device: torch.device) -> Statistics:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from searchmerge import plugins
 from searchmerge.layout import Layout, Span
 from searchmerge.merging.magnitudes import Magnitudes
 from searchmerge.merging.method import Method
@@ -23,7 +24,8 @@ from searchmerge.skeleton import fill, share, skeleton
 from searchmerge.sources import Sources
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.statistics import Known, Statistics
-from searchmerge.types import MERGED, UserError
+from searchmerge.types import MERGED, Recipe, UserError
+from searchmerge.walker import Walker
 
 
 class TaskVectors:
@@ -85,9 +87,10 @@ class Workshop:
         self._places = {span.name: span for span in self.layout.spans}
         self._task_vectors: TaskVectors | None = None
         self._nursery: Nursery | None = None
+        self._heads, self._trust_remote_code = tuple(heads), trust_remote_code
+        self._walker: Walker | None = None
         self.live = torch.empty(self.layout.size, device=device)
-        self.models = {head: self._model(head, trust_remote_code) for head in heads}
-        share(self.models.values())
+        self.models = self.built(self.live)
 
     # What spaces work on is read when it is first asked for. Task vectors and a population are not kept at
     # the same time: each may be all that fits.
@@ -98,15 +101,14 @@ class Workshop:
         if self.sources.base is None:
             return None
         base = torch.empty(self.layout.size, device=self.device)
-        for span in self.layout.spans:
-            view(base, span).copy_(self.tensor(None, span))
+        self.source(None, base)
         return base
 
     @property
     def task_vectors(self) -> TaskVectors:
         """The experts minus the base, and what is known of them."""
         if self._task_vectors is None:
-            self._nursery = None
+            self._nursery = self._walker = None
             self._task_vectors = TaskVectors(self._deltas())
         return self._task_vectors
 
@@ -114,9 +116,31 @@ class Workshop:
     def nursery(self) -> Nursery:
         """The living individuals of a population."""
         if self._nursery is None:
-            self._task_vectors = None
+            self._task_vectors = self._walker = None
             self._nursery = Nursery(self.layout, self.device)
         return self._nursery
+
+    def walker(self, stages: Mapping[str, Recipe]) -> Walker:
+        """What takes paths through the layers of whole sources.
+
+        Args:
+            stages: the recipes of those sources that an earlier search found.
+        """
+        known = {} if self._walker is None else self._walker.stages
+        if self._walker is None or not all(stages[name] == known.get(name, (None,))[0] for name in stages):
+            made = {name: (recipe, self._merged(recipe)) for name, recipe in stages.items()}
+            self._task_vectors = self._nursery = None
+            self._walker = Walker(self, {**known, **made})
+        return self._walker
+
+    def _merged(self, recipe: Recipe) -> Tensor:
+        plugins.load("spaces", recipe["space"]).realise(recipe, self)
+        return self.live.clone()
+
+    def source(self, name: str | None, out: Tensor) -> None:
+        """Write an expert, or the base for None, whole into ``out``, float32 ``[size]``."""
+        for span in self.layout.spans:
+            view(out, span).copy_(self.tensor(name, span))
 
     def known(self, method: Method, where: slice, span: Span) -> Known | None:
         """What a method has to know of the experts' data for a run whose first tensor is ``span``."""
@@ -145,24 +169,32 @@ class Workshop:
     def _deltas(self) -> Tensor:
         deltas = torch.empty(len(self.experts), self.layout.size, device=self.device)
         for row, name in zip(deltas, self.experts, strict=True):
-            for span in self.layout.spans:
-                view(row, span).copy_(self.tensor(name, span))
+            self.source(name, row)
             if self.base is not None:
                 row.sub_(self.base)
         return deltas
 
-    def _model(self, head: str, trust_remote_code: bool) -> nn.Module:
-        merged, alignment = head == MERGED, self.sources.alignment
-        expert = next(iter(self.sources.experts.values())) if merged else self.sources.experts[head]
+    def built(self, row: Tensor) -> dict[str, nn.Module]:
+        """Make live models, one a head, out of the merged parameters that stand in ``row`` ``[size]``."""
+        models = {head: self._model(head, row) for head in self._heads}
+        share(models.values())
+        return models
+
+    def expert(self, head: str) -> Checkpoint:
+        """Whose class and config a live model has."""
+        return self.sources.experts.get(head) or next(iter(self.sources.experts.values()))
+
+    def _model(self, head: str, row: Tensor) -> nn.Module:
+        merged, alignment, expert = head == MERGED, self.sources.alignment, self.expert(head)
         labels = alignment.label2id if merged and alignment else None
-        model = skeleton(expert, labels=labels, trust_remote_code=trust_remote_code)
+        model = skeleton(expert, labels=labels, trust_remote_code=self._trust_remote_code)
 
         def source(parameter: str) -> Tensor:
             name = expert.canonical(parameter)
             # Beside tasks of the merged head, one that names an expert's head is still scored by that.
             span = self._places.get(name) if merged or name in expert.model.body else None
             if span is not None:
-                return view(self.live, span)
+                return view(row, span)
             if name not in expert.tensors or merged:
                 raise UserError(
                     expected=f"weights for {parameter} of {expert.architecture}",

@@ -13,6 +13,7 @@ from searchmerge.merging import find
 from searchmerge.merging.magnitudes import DENSITY_STEPS
 from searchmerge.merging.method import Knob, Method
 from searchmerge.merging.models import Setting, merge, models_known
+from searchmerge.spaces._beginnings import of_knobs
 from searchmerge.types import Dim, Genotype, Recipe, UserError
 from searchmerge.workshop import Workshop
 
@@ -117,6 +118,11 @@ class CoefficientSpace:
     def pruned(recipe: Recipe) -> Recipe:
         """The recipe as it is: all of it counts."""
         return recipe
+
+    @staticmethod
+    def beginnings(recipe: Recipe, layout: Layout) -> Sequence[str]:
+        """For each layer of the first stack, a digest of what its output depends on, the inputs apart."""
+        return of_knobs(recipe, layout)
 
     @staticmethod
     def needs(recipe: Recipe) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from searchmerge.layout import Layout
+from searchmerge.spaces._beginnings import of_path
 from searchmerge.spaces._encodings import ENCODINGS, Encoding, Ground, Layer, Untouched
 from searchmerge.spaces._options import known, number, one_of, some_of, whole
 from searchmerge.spaces._scales import Limits, Network, Pairs, Scales, pairs_of
@@ -113,7 +114,17 @@ class PathsSpace:
     @staticmethod
     def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:
         """Give live models that take the recipe's path; needs nothing but the recipe."""
-        return workshop.walk(recipe)
+        return workshop.walker(recipe["stages"]).walk(recipe)
+
+    @staticmethod
+    def plain(recipe: Recipe, workshop: Workshop, head: str) -> nn.Module:
+        """Give one of these models as a plain one of its class, with the factors in its weights."""
+        return workshop.walker(recipe["stages"]).plain(recipe, head)
+
+    @staticmethod
+    def beginnings(recipe: Recipe, _: Layout) -> Sequence[str]:
+        """For each layer of the first stack, a digest of what its output depends on, the inputs apart."""
+        return of_path(recipe)
 
     @staticmethod
     def pruned(recipe: Recipe) -> Recipe:

@@ -73,8 +73,9 @@ def test_an_exported_model_reloads_to_the_live_one(tmp_path: Path, kind: str, dt
         Sources.open(family(tmp_path, kind, dtype), tasks_name_heads=False), [MERGED], torch.device("cpu")
     )
     space = CoefficientSpace({"method": "ties", "density": 0.5}, experts=("a", "b"), layout=workshop.layout)
-    live = space.realise(space.decode(()), workshop)[MERGED]
-    export(workshop, {"task": MERGED}, None, "---\n---\n", tmp_path / "out")
+    recipe = space.decode(())
+    live = space.realise(recipe, workshop)[MERGED]
+    export(recipe, workshop, {"task": MERGED}, None, "---\n---\n", tmp_path / "out")
 
     loaded = MODELS[kind][2].from_pretrained(tmp_path / "out").eval()
     assert loaded.dtype == dtype
@@ -99,6 +100,7 @@ def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
     )
     live: Any = workshop.models[MERGED]
     assert live.lm_head.weight.data_ptr() == live.transformer.wte.weight.data_ptr()
-    export(workshop, {"task": MERGED}, None, "", tmp_path / "out")
+    space = CoefficientSpace({}, experts=("a", "b"), layout=workshop.layout)
+    export(space.decode(()), workshop, {"task": MERGED}, None, "", tmp_path / "out")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("a", "out")]
     assert abs(sizes[0] - sizes[1]) < 200

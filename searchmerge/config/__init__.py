@@ -10,6 +10,7 @@ from searchmerge.config.sections import (
     Objective,
     Part,
     Penalty,
+    Stage,
     Statistics,
     Subset,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Part",
     "Penalty",
     "Source",
+    "Stage",
     "Statistics",
     "Subset",
     "Task",

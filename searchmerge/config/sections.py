@@ -69,6 +69,9 @@ class Objective(Section):
     batch_tokens: int | None = Field(
         default=None, ge=1, description="padded tokens in one forward pass; none: what suits the device"
     )
+    prefix_gib: float = Field(
+        default=1.0, ge=0, description="memory for hidden states of layers that candidates have in common"
+    )
 
     @field_validator("tasks")
     @classmethod
@@ -129,6 +132,15 @@ class Budget(Section):
         return self
 
 
+class Stage(Section):
+    """A search before the main one, with the same models, objective and seed."""
+
+    name: str = Field(pattern=r"^[^/\\]+$", description="of its winner among the sources, and of its folder")
+    space: Part
+    strategy: Part = Part(kind="de")
+    budget: Budget = Budget(evaluations=200)
+
+
 class Config(Section):
     """A whole run."""
 
@@ -138,8 +150,21 @@ class Config(Section):
     objective: Objective
     statistics: Statistics = Statistics()
     budget: Budget = Budget(evaluations=200)
+    before: tuple[Stage, ...] = Field(
+        default=(), description="earlier searches, whose winners are sources of the space paths"
+    )
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     baselines: tuple[Baseline, ...] = get_args(Baseline)
     references: dict[str, str] = Field(default={}, description="further checkpoints to compare with, by name")
+
+    @field_validator("before")
+    @classmethod
+    def _each_gives_a_model(cls, before: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if any(stage.space.kind == "paths" for stage in before):
+            raise ValueError("give searches whose winner has as many layers as its sources, so not of paths")
+        names = [stage.name for stage in before]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every search needs a name of its own, these were given: {', '.join(names)}")
+        return before

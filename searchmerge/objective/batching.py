@@ -106,9 +106,7 @@ def pack(
     )
 
 
-def _cuts(
-    widths: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], most: int, call: int
-) -> list[int]:
+def _cuts(widths: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], most: int, call: int) -> list[int]:
     """Where to end batches of examples, widest first, so that their tokens and calls together are fewest.
 
     Args:

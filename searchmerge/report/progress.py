@@ -47,17 +47,23 @@ class Progress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._budget, self._clock = budget, clock
+        self._clock, self._pending = clock, False
         self._console = console or Console(stderr=True)
-        self._evaluations = self._fresh = self._rejections = self._failures = 0
-        self._spent = 0.0
-        self._best: Trial | None = None
-        self._said = self._seen = clock()
-        self._started: float | None = None
-        self._pending = False
         columns = BarColumn(bar_width=BAR), TextColumn("{task.description}", markup=False)
         self._bar = RichProgress(*columns, console=self._console, refresh_per_second=4, transient=True)
         self._task = self._bar.add_task("reading the sources", total=1.0)
+        self.begin(budget)
+
+    def begin(self, budget: Budget) -> None:
+        """Count anew: another search starts."""
+        if self._pending:
+            self._write_line()
+        self._budget = budget
+        self._evaluations = self._fresh = self._rejections = self._failures = 0
+        self._spent = 0.0
+        self._best: Trial | None = None
+        self._said = self._seen = self._clock()
+        self._started: float | None = None
 
     def __enter__(self) -> Progress:
         self._said = self._seen = self._clock()
@@ -76,7 +82,7 @@ class Progress:
         self._count(trial)
         if self._console.is_terminal:
             self._bar.update(self._task, description=self.line(), completed=self._done())
-        elif self._fresh == 1 or self._clock() - self._said >= EVERY:
+        elif (self._fresh == 1 and trial.repeats is None) or self._clock() - self._said >= EVERY:
             self._write_line()
 
     def say(self, text: str) -> None:

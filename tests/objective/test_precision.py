@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -53,12 +52,14 @@ def test_what_the_user_names_is_taken() -> None:
     assert resolve("float16", CPU) == torch.float16
 
 
-class Conversions(TorchDispatchMode):
+class Conversions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """Counts how often a weight of 8 x 4 is converted to another type."""
 
     count = 0
 
-    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if func is torch.ops.aten._to_copy.default and args[0].shape == (8, 4):
             self.count += 1
         return func(*args, **kwargs or {})
@@ -67,7 +68,8 @@ class Conversions(TorchDispatchMode):
 def test_a_weight_is_converted_once_for_all_models_and_batches() -> None:
     one, other = nn.Linear(4, 8), nn.Linear(4, 8)
     other.weight = one.weight
-    with Conversions() as conversions, computing([one, other], torch.bfloat16, CPU):
+    conversions = Conversions()  # type: ignore[no-untyped-call]
+    with conversions, computing([one, other], torch.bfloat16, CPU):
         answers = [model(torch.ones(2, 4)) for _ in range(3) for model in (one, other)]
     assert conversions.count == 1
     assert all(answer.dtype == torch.bfloat16 and not answer.requires_grad for answer in answers)

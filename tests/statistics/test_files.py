@@ -16,7 +16,7 @@ from searchmerge.bench import Bench
 from searchmerge.cli import cli
 from searchmerge.config import load
 from searchmerge.files import write_json
-from searchmerge.recipes import read, rebuild, recipe_file
+from searchmerge.recipes import read, recipe_file, reopen
 from searchmerge.types import UserError, default_genotype
 from tests.family import LABELS, rewrite, tiny_family
 
@@ -98,15 +98,16 @@ def test_a_recipe_names_its_statistics_and_is_made_again_from_them(
     recipe = bench.space.decode(default_genotype(bench.space.dims))
     content = recipe_file(bench.sources, bench.config.models, bench.heads, recipe, bench.statistics)
     write_json(tmp_path / "recipe.json", content)
-    live = rebuild(read(tmp_path / "recipe.json"), trust_remote_code=False, allow_pickle=False).live
-    assert torch.equal(live, merged(config))
+    workshop = reopen(read(tmp_path / "recipe.json"), trust_remote_code=False, allow_pickle=False)
+    bench.space.realise(recipe, workshop)
+    assert torch.equal(workshop.live, merged(config))
     path = Path(content["statistics"]["files"]["animals"]["path"])
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="another file"):
-        rebuild(content, trust_remote_code=False, allow_pickle=False)
+        reopen(content, trust_remote_code=False, allow_pickle=False)
     path.unlink()
     with pytest.raises(UserError, match="no such file"):
-        rebuild(content, trust_remote_code=False, allow_pickle=False)
+        reopen(content, trust_remote_code=False, allow_pickle=False)
 
 
 def test_without_texts_or_files_the_check_says_what_is_missing(tmp_path: Path) -> None:
