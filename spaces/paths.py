@@ -146,6 +146,8 @@ class _Stack:
     def steps(self, genotype: Genotype) -> list[list[Any]]:
         middle = self.start + len(self.encoding.dims)
         path = self.encoding.path(genotype[self.start : middle])
+        if not (self.first or path or self.after):
+            path = [Layer(self.rest, 0)]  # a model has a layer or more
         before = [Layer(self.rest, index) for index in range(-1, self.first)]  # the embeddings come first
         factors = self.scales.factors(
             [before[-1], *path, *self.after[:1]], genotype[middle : middle + len(self.scales.dims)]

@@ -124,7 +124,7 @@ def witness_path(
     word = options.get("encoding", "indicators")
     middle = {"indicators": witness_slots, "steps": witness_steps, "blocks": witness_blocks}[word]
     before, after = ([(rest, k) for k in part] for part in (range(between.start), range(between.stop, DEPTH)))
-    return before + middle(value, options, sources, between) + after
+    return (before + middle(value, options, sources, between) + after) or [(rest, 0)]
 
 
 def witness_slots(
@@ -322,9 +322,9 @@ def test_indicators_start_between_threshold_and_end() -> None:
     assert [dim.default for dim in made.dims] == pytest.approx([0.7] * DEPTH + [0.45] * DEPTH)
 
 
-def test_an_empty_path_is_a_path() -> None:
-    assert decoded(space(), [0.0] * 8) == []
-    assert decoded(space(encoding="steps"), [0.0] * 4) == []
+def test_a_path_has_a_layer_or_more() -> None:
+    assert decoded(space(rest="b"), [0.0] * 8) == [["b", 0]]
+    assert decoded(space(encoding="steps"), [0.0] * 4) == [["a", 0]]
     assert decoded(space(ends={"first": 1, "last": 1}), [0.0] * 4) == [["a", 0], ["a", 3]]
 
 
