@@ -106,6 +106,15 @@ class Bench:
             )
         return {"stages": stages} if stages else {}
 
+    def check_space(self) -> None:
+        """Make sure that the space can be searched with models of this class, by their headers.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if hasattr(self.space, "fits"):
+            self.space.fits(next(iter(self.sources.experts.values())))
+
     def strategy(self) -> Strategy:
         """A fresh strategy, as the config says."""
         return plugins.make_strategy(

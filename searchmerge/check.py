@@ -44,6 +44,11 @@ def check(bench: Bench) -> Iterator[Fact]:
     for note in sources.notes:
         yield "note", note
     of = "individuals" if isinstance(bench.space.dims, Founders) else "dimensions"
+    bench.check_space()
+    for stage in config.before:
+        earlier = bench.before(stage)
+        earlier.strategy()
+        yield f"before: {stage.name}", f"{stage.strategy.kind} over {stage.space.kind}"
     yield "space", f"{config.space.kind} with {len(names(bench.space.dims))} {of}"
     if kind := recipes.needed(bench.space.decode(default_genotype(bench.space.dims))):
         bench.statistics.require(kind)

@@ -60,6 +60,7 @@ def optimize(
     started = time.perf_counter()
     bench = Bench(config, say)
     require(bench)
+    bench.check_space()
     found = _said(leaks(config, "training"), say)
     watch = _with_noise(bench, watch, say)
     before = _search_before(bench, out, resume=resume, watch=watch, begin=begin)
@@ -94,7 +95,9 @@ def _search_before(
     """Run the earlier searches, each in a folder of its name, and give the bench their winners' recipes."""
     done: dict[str, Any] = {}
     for stage in bench.config.before:
-        _ = bench.workshop  # one for all searches
+        bench.before(stage).strategy()  # what is wrong with any is said before the first one starts
+    _ = bench.workshop  # one for all searches
+    for stage in bench.config.before:
         bench.say(f"searching {stage.name}: {stage.strategy.kind} over {stage.space.kind}")
         begin(stage.budget)
         best, reason, counts = run_search(bench.before(stage), out / stage.name, resume=resume, watch=watch)
@@ -113,10 +116,13 @@ def _said(found: Iterable[Leak], say: Callable[[str], None]) -> list[Leak]:
 
 
 def _with_noise(bench: Bench, watch: Watch, say: Callable[[str], None]) -> Watch:
-    """Say, when the default merge has been scored, how small a difference dev cannot show."""
+    """Say, when a default merge has been scored, how small a difference dev cannot show."""
+    said = False
 
     def watched(trial: Trial, best: Trial) -> None:
-        if trial.number == 0 and trial.evaluation is not None:
+        nonlocal said
+        if trial.number == 0 and trial.evaluation is not None and not said:
+            said = True
             noise = unseen(bench.objective("dev"), trial.evaluation.outcomes)
             say(f"differences under {noise:.3g} cannot be seen on dev (bootstrap of the default merge)")
         watch(trial, best)

@@ -10,12 +10,15 @@ from typing import Any
 
 from torch import nn
 
+from searchmerge.layers import folding
 from searchmerge.layout import Layout
+from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.spaces._beginnings import of_path
 from searchmerge.spaces._encodings import ENCODINGS, Encoding, Ground, Layer, Untouched
 from searchmerge.spaces._options import known, number, one_of, some_of, whole
 from searchmerge.spaces._scales import Limits, Network, Pairs, Scales, pairs_of
 from searchmerge.types import Dim, Genotype, Recipe, UserError
+from searchmerge.walker import named_stacks
 from searchmerge.workshop import Workshop
 
 BASE = "base"
@@ -76,6 +79,7 @@ class PathsSpace:
         searched = _searched(options.pop("stacks", None), layout.stacks)
         ends = _ends(options.pop("ends", {}))
         limits, scales = _scale(options.pop("scale", False), options.pop("scales", None))
+        self._scaled = limits is not None
         make = _encoding(options)
         self._stacks: dict[str, _Stack] = {}
         dims: list[Dim] = []
@@ -110,6 +114,23 @@ class PathsSpace:
             "stacks": paths,
             "stages": {name: recipe for name, recipe in self._stages.items() if name in used},
         }
+
+    def fits(self, checkpoint: Checkpoint) -> None:
+        """Make sure that the class of the models can be given other layers, and be written as a plain model.
+
+        Raises:
+            UserError: it cannot, or only without factors.
+        """
+        model = checkpoint.model.model
+        stacks = named_stacks(checkpoint, model)
+        for name in self._stacks:
+            if name not in stacks:
+                raise UserError(
+                    expected=f"a number in config.json that says how many layers {name} has",
+                    got=f"none that does for {checkpoint.architecture}",
+                    cure="leave that stack out of space.stacks, or take another space, such as coefficients",
+                )
+            folding(model, stacks[name], scaled=self._scaled)
 
     @staticmethod
     def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:

@@ -54,7 +54,7 @@ CASES: list[dict[str, Any]] = [
     {"kind": "population", "unit": "row", "merge": "task_arithmetic", "fitness": "individual"},
     {"kind": "paths"},
     {"kind": "paths", "repeats": 2, "scale": [0.5, 1.5]},
-    {"kind": "paths", "encoding": "steps", "sources": ["colours", "base"], "scale": [0.5, 2], "scales": "jumps"},
+    {"kind": "paths", "encoding": "steps", "sources": ["colours", "base"], "scale": [0.5, 2]},
     {"kind": "paths", "encoding": "steps", "choose": "aligned", "scale": [0.9, 1], "scales": "matrix"},
     {"kind": "paths", "encoding": "blocks", "ends": {"first": 1}, "scale": [0.5, 2], "scales": "network"},
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from searchmerge.sources.labels import Alignment
 from searchmerge.sources.memory import bytes_needed
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.spaces.population import PopulationSpace
-from searchmerge.types import MERGED
+from searchmerge.types import MERGED, Recipe
 from searchmerge.workshop import Workshop, layout_of, view
 from tests.sources.heads import KINDS, LABELS, UNION, named, save_all
 from tests.sources.zoo import Bench, bert, classifier, configure, near
@@ -30,11 +30,13 @@ CPU = torch.device("cpu")
 def average(bench: Bench, *experts: str, heads: tuple[str, ...] = (MERGED,)) -> Workshop:
     """A workshop with the experts' plain average realised, without a base."""
     workshop = Workshop(bench.open(*experts, base=None, own=False), heads, CPU)
-    space = CoefficientSpace(
-        {"method": "linear"}, experts=experts, layout=workshop.layout, has_base=workshop.base is not None
-    )
-    space.realise(space.decode(()), workshop)
+    CoefficientSpace.realise(averaging(workshop), workshop)
     return workshop
+
+
+def averaging(workshop: Workshop) -> Recipe:
+    options: dict[str, Any] = {"experts": workshop.experts, "layout": workshop.layout}
+    return CoefficientSpace({"method": "linear"}, has_base=workshop.base is not None, **options).decode(())
 
 
 def naive_row(states: Mapping[str, Mapping[str, Tensor]], tensor: str, label: str) -> list[float]:
@@ -77,7 +79,7 @@ def test_every_row_is_the_mean_over_the_experts_that_learned_its_label(kind: str
             expected = (states["one"][name].double() + states["two"][name].double()) / 2
             torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-8)
 
-    export(workshop, {"task": MERGED}, None, "", tmp_path / "out")
+    export(averaging(workshop), workshop, {"task": MERGED}, None, "", tmp_path / "out")
     loaded = model_class.from_pretrained(tmp_path / "out").eval()
     assert tuple(loaded.config.id2label.values()) == UNION
     assert loaded.config.label2id == {label: number for number, label in enumerate(UNION)}
