@@ -21,6 +21,7 @@ from searchmerge.config import Models
 from searchmerge.export import export
 from searchmerge.sources import Sources
 from searchmerge.spaces.coefficients import CoefficientSpace
+from searchmerge.spaces.paths import PathsSpace
 from searchmerge.types import MERGED
 from searchmerge.workshop import Workshop
 
@@ -104,3 +105,30 @@ def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
     export(space.decode(()), workshop, {"task": MERGED}, None, "", tmp_path / "out")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("a", "out")]
     assert abs(sizes[0] - sizes[1]) < 200
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_exported_path_reloads_to_the_live_one_and_writes_as_it_does(tmp_path: Path, kind: str) -> None:
+    models = family(tmp_path, kind, torch.float32)
+    workshop = Workshop(Sources.open(models, tasks_name_heads=False), [MERGED], torch.device("cpu"))
+    # Every stack gets three layers of two models, one of them twice.
+    steps = [["a", 1, 0.8], ["b", 0], ["b", 0, 1.5]]
+    stacks = dict.fromkeys(workshop.layout.stacks, steps)
+    assert len(stacks) == (2 if kind == "t5" else 1)
+    recipe = {"space": "paths", "rest": "b", "stacks": stacks, "stages": {}}
+    live: Any = PathsSpace.realise(recipe, workshop)[MERGED]
+    export(recipe, workshop, {"task": MERGED}, None, "", tmp_path / "out")
+    loaded = MODELS[kind][2].from_pretrained(tmp_path / "out").eval()
+    assert type(loaded) is type(live)
+    tokens = torch.tensor([[5, 9, 2, 7, 3]])
+    inputs = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if kind == "t5" else {})
+    with torch.no_grad():
+        expected, found = live(**inputs).logits, loaded(**inputs).logits
+        # Untrained embeddings are so small that the norms' epsilon shows; tests/layers has the strict bound.
+        assert (found - expected).abs().max() < 5e-3 * expected.std()
+        written = [
+            model.generate(tokens, max_new_tokens=6, do_sample=False, use_cache=cached)
+            for model in (live, loaded)
+            for cached in (True, False)
+        ]
+    assert all(torch.equal(written[0], other) for other in written)
