@@ -200,6 +200,8 @@ def test_a_run_that_was_cut_short_between_its_searches_goes_on(tmp_path: Path) -
     [
         ({"before": [{**BEFORE, "space": {"kind": "paths"}}]}, "as many layers as its sources"),
         ({"before": [BEFORE, BEFORE]}, "a name of its own"),
+        ({"before": [{**BEFORE, "name": "a/b"}]}, "without slashes"),
+        ({"before": [{**BEFORE, "name": "model"}]}, "a folder beside model"),
         ({"before": [BEFORE], "space": {"kind": "coefficients"}}, "such as paths"),
         ({"before": [{**BEFORE, "name": "animals"}]}, "rename the stage or expert"),
         ({"before": [{**BEFORE, "strategy": {"kind": "random", "x": 1}}]}, "unknown key strategy.x"),

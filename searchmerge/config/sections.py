@@ -135,10 +135,17 @@ class Budget(Section):
 class Stage(Section):
     """A search before the main one, with the same models, objective and seed."""
 
-    name: str = Field(pattern=r"^[^/\\]+$", description="of its winner among the sources, and of its folder")
+    name: str = Field(description="of its winner among the sources, and of its folder")
     space: Part
     strategy: Part = Part(kind="de")
     budget: Budget = Budget(evaluations=200)
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder(cls, name: str) -> str:
+        if set(name) & set("/\\") or name in ("", ".", "..", "model"):
+            raise ValueError("a name for a folder beside model, without slashes")
+        return name
 
 
 class Config(Section):
