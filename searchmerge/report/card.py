@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from huggingface_hub import ModelCardData
 
 from searchmerge.pedigree import ancestry
-from searchmerge.report.run import bred
+from searchmerge.report.path import described, method_of
+from searchmerge.report.run import as_json, bred, laid
 from searchmerge.report.table import Result, headline, markdown, plain
 from searchmerge.types import MERGED, Recipe
 
@@ -34,8 +34,10 @@ SOURCES = {
     "regmean": "[RegMean](https://arxiv.org/abs/2212.09849) (Jin et al., 2023)",
     "population": "[Evolver](https://arxiv.org/abs/2406.12208) (Du et al., 2024)",
     "slerp": "Spherical interpolation (Shoemake, 1985)",
+    "paths": "[Evolutionary optimization of model merging recipes](https://arxiv.org/abs/2403.13187)"
+    " (Akiba et al., 2024)",
 }
-"""Where each merge method, and the crossing of whole models, comes from, in Markdown."""
+"""Where each merge method, the crossing of whole models, and paths through layers come from, in Markdown."""
 
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
@@ -97,10 +99,12 @@ def _summary(recipe_file: Mapping[str, Any], result: Result | None) -> str:
     said = [f"A merge of fine-tuned models{how}{reading}, made by searchmerge {recipe_file['searchmerge']}."]
     if bred(recipe):
         said.append(_bred(recipe, method))
+    if laid(recipe):
+        said += _laid(recipe)
     if method in SOURCES:
         said.append(f"Method: {SOURCES[method]}.")
     if result:
-        what = "It was" if bred(recipe) else "The coefficients were"
+        what = "It was" if bred(recipe) else "The path was" if laid(recipe) else "The coefficients were"
         said.append(
             f"{what} found on dev by the strategy `{result['strategy']}` "
             f"in {result['evaluations']} evaluations (seed {result['seed']})."
@@ -124,6 +128,16 @@ def _bred(recipe: Recipe, method: str | None) -> str:
         f"{what} crossed from {len(experts)} experts, {recipe['unit']} by {recipe['unit']}, by differential "
         f"evolution over whole models{merged}: {SOURCES['population']}."
     )
+
+
+def _laid(recipe: Recipe) -> Iterator[str]:
+    """Of whose layers a model is made whose recipe is a path, and how those models came about."""
+    yield f"It takes a path through layers of several models: {SOURCES['paths']}."
+    yield plain(described(recipe))
+    for name, stage in recipe["stages"].items():
+        source = SOURCES.get("population" if bred(stage) else stage.get("method", ""))
+        of = f": {source}" if source else ""
+        yield f"{plain(name)} is the winner of an earlier search, {plain(method_of(stage))}{of}."
 
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
@@ -201,4 +215,4 @@ def _shareable(recipe_file: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(value: Mapping[str, Any]) -> str:
     """JSON that cannot end the fence that it stands in."""
-    return json.dumps(value, indent=1, ensure_ascii=False).replace("`", "\\u0060")
+    return as_json(value).replace("`", "\\u0060")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchmerge.report.run import Run, bred, read
+from searchmerge.report.run import Run, bred, laid, read
 from searchmerge.report.table import LABELS, number
 
 if TYPE_CHECKING:
@@ -84,12 +84,17 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
 def dev_lines(run: Run) -> dict[str, float]:
     """Dev scores to compare the curve with, by name: the space's default and what is no single expert.
 
-    The first trial of a population is its first founder, which is an expert, or all founders merged.
+    The first trial of a population is its first founder, which is an expert, or all founders merged; that of
+    paths is the model that gives the rest, untouched, which may be among the baselines too.
     """
     lines = {}
     if run.trials and run.trials[0].evaluation:
         first = run.trials[0]
-        if not bred(first.recipe):
+        if laid(first.recipe):
+            rest = first.recipe["rest"]
+            if f"search {rest}" not in (run.result or {"baselines": ()})["baselines"]:
+                lines[f"{rest} untouched"] = first.score
+        elif not bred(first.recipe):
             lines["default"] = first.score
         elif first.recipe["merge"]:
             lines["founders merged"] = first.score

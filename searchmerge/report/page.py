@@ -16,9 +16,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from searchmerge.files import write_text
-from searchmerge.report import figures, heatmap, tree
+from searchmerge.report import figures, heatmap, path_figure, tree
 from searchmerge.report.heatmap import Grid
-from searchmerge.report.run import Run, bred, read
+from searchmerge.report.path import Path as Route
+from searchmerge.report.path import described, legend, method_of, paths
+from searchmerge.report.run import Run, as_json, bred, laid, read
 from searchmerge.report.table import duration, headline, interval, number, tabulate
 from searchmerge.report.tree import Node, Tree
 from searchmerge.types import Recipe
@@ -43,6 +45,21 @@ class _Family:
     said: str
     children: Sequence[Node]
     shares: tuple[Grid, Markup] | None
+    read: str
+
+
+@dataclass(frozen=True)
+class _Routes:
+    """What the page says of a winner that is a path.
+
+    Args:
+        said: of whose layers it is made, and where those come from.
+        stacks: the path through each stack, and that drawn.
+        read: how to read the drawings.
+    """
+
+    said: str
+    stacks: Sequence[tuple[Route, Markup]]
     read: str
 
 
@@ -81,11 +98,13 @@ def page(run: Run) -> str:
         dev_table=tabulate(result, "dev") if result and _tested(result) else None,
         maps=list(_maps(run)),
         family=_family(run),
+        route=_route(run),
         single=heatmap.knobs(run.best.recipe, run.experts)[0] if run.best else {},
         facts=_facts(run),
+        before=(result or {}).get("before"),
         config=_yaml(run.config),
         versions=result["versions"] if result else {"searchmerge": run.header.get("searchmerge", "unknown")},
-        recipe=json.dumps(run.best.recipe, indent=1, ensure_ascii=False) if run.best else None,
+        recipe=as_json(run.best.recipe) if run.best else None,
     )
 
 
@@ -169,6 +188,27 @@ def _family(run: Run) -> _Family | None:
     return _Family(
         figure, " ".join(_told(run, found)), found.children, shares, _read(best, len(found.members))
     )
+
+
+def _route(run: Run) -> _Routes | None:
+    """The path of a winner, drawn and in words; None for any other winner."""
+    if run.best is None or not laid(run.best.recipe):
+        return None
+    recipe = run.best.recipe
+    found = paths(recipe, run.trials)
+    said = [described(recipe)]
+    said += [
+        f"{name} is the winner of the search {name}, {method_of(stage)}."
+        for name, stage in recipe["stages"].items()
+    ]
+    tried = {step[0]: None for t in run.trials for path in t.recipe["stacks"].values() for step in path}
+    if absent := [name for name in tried if all(name not in route.sources for route in found)]:
+        said.append(f"Tried, but not on it: {', '.join(absent)}.")
+    drawn = [
+        (route, _both(partial(path_figure.draw, route), f"Path through {route.stack}: {route.words}"))
+        for route in found
+    ]
+    return _Routes(" ".join(said), drawn, " ".join(legend(found)))
 
 
 def _read(recipe: Recipe, members: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from searchmerge.report.run import bred
 from searchmerge.types import Recipe, Trial
 
 Link: TypeAlias = Literal["next", "across", "jump"]
@@ -94,11 +95,6 @@ class Path:
         return f"{said} More than once: {more}.".strip() if more else said
 
 
-def laid(recipe: Recipe) -> bool:
-    """Whether the recipe is a path through layers."""
-    return recipe.get("space") == "paths"
-
-
 def paths(recipe: Recipe, trials: Sequence[Trial]) -> list[Path]:
     """The paths of a recipe, one a stack.
 
@@ -119,26 +115,54 @@ def paths(recipe: Recipe, trials: Sequence[Trial]) -> list[Path]:
 
 
 def described(recipe: Recipe) -> str:
-    """Of which layers a model of a path is made, in a sentence or three; needs only the recipe."""
-    said, scaled = [], False
+    """Of which layers a model of a path is made, in two or three sentences; needs only the recipe."""
+    said = []
     for name, path in recipe["stacks"].items():
         counts = Counter(step[0] for step in path)
         whose = ", ".join(f"{count} of {source}" for source, count in counts.items())
-        said.append(f"{len(path)} layers in {name} ({whose})")
-        scaled |= any(len(step) > 2 for step in path)
-    factors = "The inputs of some layers are scaled; the factors are folded into the weights." if scaled else ""
+        said.append(f"{_layers(len(path))} in {name} ({whose})")
+    scaled = sum(len(step) > 2 for path in recipe["stacks"].values() for step in path)
+    factors = (
+        f"The inputs of {_layers(scaled)} are scaled; the factors are folded into the weights."
+        if scaled
+        else "No input is scaled."
+    )
     return (
-        f"Its weights are those of its sources, as they are; it has {' and '.join(said)}. Embeddings, head and "
-        f"all else that is no layer are of {recipe['rest']}. {factors or 'No input is scaled.'}"
+        f"It has {' and '.join(said)}. Embeddings, head and all else that is no layer are of "
+        f"{recipe['rest']}. {factors}"
     )
 
 
-def method(stage: Mapping[str, Any]) -> str:
-    """How a model came about that an earlier search found."""
-    if stage.get("space") == "population":
-        merge = stage["merge"]
+def method_of(recipe: Recipe) -> str:
+    """How the winner of an earlier search came about."""
+    if bred(recipe):
+        merge = recipe["merge"]
         return "crossed from whole models" + (f", then merged by {merge['method']}" if merge else "")
-    return f"merged by {stage['method']}" if "method" in stage else f"of the space {stage.get('space')}"
+    return f"merged by {recipe['method']}" if "method" in recipe else f"from the space {recipe['space']}"
+
+
+def legend(found: Sequence[Path]) -> Iterator[str]:
+    """How to read drawings of paths, naming only what is there to be seen."""
+    links = {link for path in found for link in path.links}
+    rest = found[0].rest
+    yield "A lane is a model, a box a layer with its number, in the order in which a token passes them."
+    yield f"Grey is {rest}, with what comes before (ring) and after the layers (dot)."
+    if any(step.source != rest for path in found for step in path.steps):
+        yield "Blue are the layers of others."
+    if any(any(path.again) for path in found):
+        yield "An empty box is a layer that was passed before."
+    if "next" in links:
+        yield "A thick line leads to the next layer of the same model."
+    if "across" in links:
+        yield "A thin one leads to the next layer of another."
+    if "jump" in links:
+        yield "A dashed one is a jump in depth: it skips layers, or goes back."
+    if any(path.scaled for path in found):
+        yield "A factor scales the input of its layer; where there is none it is 1."
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer" if count == 1 else f"{count} layers"
 
 
 def _link(one: Step, other: Step) -> Link:
@@ -150,7 +174,7 @@ def _link(one: Step, other: Step) -> Link:
 def _run(run: Sequence[Step]) -> str:
     first, last = run[0], run[-1]
     layers = f"{first.index}–{last.index}" if len(run) > 1 else str(first.index)
-    factor = f"(× {first.factor:.6g}) " if first.factor != 1 else ""
+    factor = f"(× {first.factor:.8g}) " if first.factor != 1 else ""
     return f"{factor}{first.source} {layers}"
 
 

@@ -1,4 +1,4 @@
-"""A path through layers as a drawing: a lane a model, a box a layer, and below what is left of one of them."""
+"""A path through layers as a drawing: a lane a model, a box a layer; below, what is left of one model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _HIGH = 18
 _LOOK: dict[Link, dict[str, Any]] = {
     "next": {"linewidth": 5, "solid_capstyle": "butt"},
     "across": {"color": LIGHT["ink"], "linewidth": 1.1},
-    "jump": {"color": LIGHT["minus"], "linewidth": 1.8},
+    "jump": {"color": LIGHT["minus"], "linewidth": 1.8, "linestyle": (0, (1.4, 0.9))},
 }
-"""Lines; the thick one has the colour of its lane."""
+"""Lines; the thick one has the colour of its lane, dashes are finer than the least gap of two boxes."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def _across(path: Path, width: float) -> _Plan:
     pitch = min((width - left - 10) / each, _MOST)
     high = 30 + _LANE * lanes + (16 if path.scaled else 0)
     right = left + pitch * each
+    levels = [22 + high * band + _LANE * (lane + 0.5) for band in range(bands) for lane in range(lanes)]
     at = tuple(
-        (left + pitch * (place % each + 0.5), 22 + high * (place // each) + _LANE * (_lane(path, place) + 0.5))
+        (left + pitch * (place % each + 0.5), levels[lanes * (place // each) + _lane(path, place)])
         for place in range(stops)
     )
-    levels = [22 + high * band + _LANE * (lane + 0.5) for band in range(bands) for lane in range(lanes)]
     return _Plan(
         (width, high * bands + _strip_high(path, each)),
         at,
@@ -217,7 +217,8 @@ def _box(
 def _write(
     axes: Axes, place: tuple[float, float], text: str, colour: str = LIGHT["muted"], **how: Any
 ) -> None:
-    axes.text(*place, text, **{"fontsize": 11, "color": colour, "va": "center_baseline", **how}, parse_math=False)
+    look: dict[str, Any] = {"fontsize": 11, "color": colour, "va": "center_baseline", **how}
+    axes.text(*place, text, parse_math=False, **look)
 
 
 def _lane(path: Path, stop: int) -> int:

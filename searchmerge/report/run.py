@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 from searchmerge import journal
 from searchmerge.files import read_json
 from searchmerge.types import Recipe, Trial
+
+_BREAK = r"\n *"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,18 @@ class Run:
 def bred(recipe: Recipe) -> bool:
     """Whether the recipe is of a model that was crossed from whole models."""
     return recipe.get("space") == "population"
+
+
+def laid(recipe: Recipe) -> bool:
+    """Whether the recipe is of a path through the layers of several models."""
+    return recipe.get("space") == "paths"
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """JSON for people: a list that holds no other one is on one line, such as a step of a path."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    # A line break is never within a string, so that nothing but the layout changes.
+    return re.sub(r"\[\n *([^][{}]*?)\n *\]", lambda found: f"[{re.sub(_BREAK, ' ', found[1])}]", text)
 
 
 def _kind(part: Mapping[str, Any] | str) -> str:

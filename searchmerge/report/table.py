@@ -36,6 +36,11 @@ LABELS = {
 SEARCHED = "searched merge"
 
 
+def labels(result: Result) -> dict[str, str]:
+    """What people read for the baselines of a result: :data:`LABELS`, and winners of earlier searches."""
+    return LABELS | {f"search {name}": f"winner of the search {name}" for name in result.get("before", ())}
+
+
 @dataclass(frozen=True)
 class Cell:
     """A score, or a difference of two, between the ends of its interval.
@@ -132,7 +137,7 @@ def headline(result: Result) -> str:
     if not gain:
         return f"{said}."
     rival = (result["baselines"].get(gain["over"]) or {}).get("test")
-    against = f"; {LABELS.get(gain['over'], gain['over'])} {_spoken(rival)}" if rival else ""
+    against = f"; {labels(result).get(gain['over'], gain['over'])} {_spoken(rival)}" if rival else ""
     return f"{said}{against}; {_verdict(gain)}.{_better(result)}"
 
 
@@ -147,7 +152,9 @@ def _better(result: Result) -> str:
     # What is written alike is equally good.
     if float(number(tested[name]["score"])) <= float(number(result["best"]["test"]["score"])):
         return ""
-    return f" Without a search {LABELS.get(name, name)} scores more: {_spoken(tested[name])}."
+    known = labels(result)
+    how = "The" if name in known.keys() - LABELS.keys() else "Without a search"
+    return f" {how} {known.get(name, name)} scores more: {_spoken(tested[name])}."
 
 
 def markdown(result: Result) -> str:
@@ -237,11 +244,12 @@ def console() -> Console:
 def _models(result: Result) -> list[tuple[str, Kind, Mapping[str, Any]]]:
     baselines: Mapping[str, Mapping[str, Any]] = result["baselines"]
     experts = [name for name in baselines if name.startswith("expert ")]
-    known = [name for name in LABELS if name in baselines]
-    others = [name for name in baselines if name not in LABELS and name not in experts]
+    said = labels(result)
+    known = [name for name in said if name in baselines]
+    others = [name for name in baselines if name not in said and name not in experts]
     models: list[tuple[str, Kind, Mapping[str, Any]]] = []
     models += [(name, "expert", baselines[name]) for name in experts]
-    models += [(LABELS.get(name, name), "baseline", baselines[name]) for name in known + others]
+    models += [(said.get(name, name), "baseline", baselines[name]) for name in known + others]
     if result.get("best"):
         models.append((SEARCHED, "searched", result["best"]))
     return models

@@ -115,5 +115,5 @@ def test_hostile_names_change_neither_metadata_nor_layout() -> None:
 
 
 def test_a_recipe_of_another_space_needs_no_method() -> None:
-    text = card.text({**FILE, "recipe": {"space": "paths", "path": []}}, result())
+    text = card.text({**FILE, "recipe": {"space": "elsewhere", "path": []}}, result())
     assert "A merge of fine-tuned models, made by searchmerge 0.1.0." in text

@@ -135,7 +135,7 @@ def test_without_a_test_split_nothing_is_said_of_test(tmp_path: Path) -> None:
 
 
 def test_a_space_without_knobs_shows_its_recipe(tmp_path: Path) -> None:
-    made = [replace(trial, recipe={"space": "paths", "path": [4, 2]}) for trial in trials(SCORES)]
+    made = [replace(trial, recipe={"space": "elsewhere", "path": [4, 2]}) for trial in trials(SCORES)]
     page = written(run_folder(tmp_path, made, result()))
     assert '"path"' in page.text
     assert "coefficients of the winner" not in page.text
