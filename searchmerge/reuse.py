@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from searchmerge import plugins
 from searchmerge.layers.prefixes import Prefixes
+from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.types import Recipe
 from searchmerge.walker import canonical
 from searchmerge.workshop import Workshop
@@ -28,32 +29,49 @@ class Reuse:
 
     def __init__(self, workshop: Workshop, limit: int) -> None:
         self.prefixes = Prefixes(limit)
-        self._workshop = workshop
-        self._lists = {head: self._first(head, model) for head, model in workshop.models.items()}
+        self._layout = workshop.layout
+        self._lists = {
+            head: _lists(workshop.expert(head), model) for head, model in workshop.models.items()
+        }
+        self._later = {
+            stack
+            for head, model in workshop.models.items()
+            for stack, path in self._lists[head].items()
+            if _in_decoder(model, path)
+        }
+        first = (stack for stack in self._layout.stacks if stack not in self._later)
+        self._stack = next(first, "")
 
     @contextmanager
     def of(self, recipe: Recipe, models: Mapping[str, nn.Module]) -> Iterator[None]:
         """Within the block, watch the live models of a candidate, whichever space wrote its recipe."""
         space = plugins.load("spaces", recipe["space"])
-        if not hasattr(space, "beginnings") or not all(self._lists.values()):
+        if not hasattr(space, "beginnings") or not all(self._stack in lists for lists in self._lists.values()):
             yield
             return
-        beginnings = space.beginnings(recipe, self._workshop.layout)
-        layers = [(model, self._layers(head, model)) for head, model in models.items()]
-        with self.prefixes.watching(layers, beginnings):
+        beginnings = space.beginnings(recipe, self._layout, self._stack, self._later)
+        watched = {}
+        for head, model in models.items():
+            layers: Any = model.get_submodule(self._lists[head][self._stack])
+            if len(layers) == len(beginnings):  # some layers may not be merged
+                watched[head] = model, list(layers)
+        with self.prefixes.watching(watched, beginnings):
             yield
 
-    def _layers(self, head: str, model: nn.Module) -> Sequence[nn.Module]:
-        found: Any = model.get_submodule(self._lists[head])
-        return list(found)
 
-    def _first(self, head: str, model: nn.Module) -> str:
-        """Where a live model has the first list of layers; empty if nowhere."""
-        first = next(iter(self._workshop.layout.stacks), None)
-        expert = self._workshop.expert(head)
-        lists = (
-            name
-            for name, module in model.named_modules()
-            if isinstance(module, nn.ModuleList) and any(True for _ in module.parameters())
-        )
-        return next((name for name in lists if canonical(expert, model, name) == first), "")
+def _lists(expert: Checkpoint, model: nn.Module) -> dict[str, str]:
+    """The paths of a live model's lists of layers by the names that the layout has for them."""
+    lists = (
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) and any(True for _ in module[0].parameters())
+    )
+    return {canonical(expert, model, name): name for name in lists}
+
+
+def _in_decoder(model: Any, path: str) -> bool:
+    """Whether a list of layers is of the decoder that comes after an encoder."""
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return False
+    layers = model.get_submodule(path)
+    return any(module is layers for module in model.get_decoder().modules())

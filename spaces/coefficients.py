@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,9 @@ class CoefficientSpace:
         return recipe
 
     @staticmethod
-    def beginnings(recipe: Recipe, layout: Layout) -> Sequence[str]:
-        """For each layer of the first stack, a digest of what its output depends on, the inputs apart."""
-        return of_knobs(recipe, layout)
+    def beginnings(recipe: Recipe, layout: Layout, stack: str, later: Collection[str]) -> Sequence[str]:
+        """For each layer of a stack, a digest of what its output depends on, the inputs apart."""
+        return of_knobs(recipe, layout, stack, later)
 
     @staticmethod
     def needs(recipe: Recipe) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -143,9 +143,9 @@ class PathsSpace:
         return workshop.walker(recipe["stages"]).plain(recipe, head)
 
     @staticmethod
-    def beginnings(recipe: Recipe, _: Layout) -> Sequence[str]:
-        """For each layer of the first stack, a digest of what its output depends on, the inputs apart."""
-        return of_path(recipe)
+    def beginnings(recipe: Recipe, _: Layout, stack: str, later: Collection[str]) -> Sequence[str]:
+        """For each layer of a stack, a digest of what its output depends on, the inputs apart."""
+        return of_path(recipe, stack, later)
 
     @staticmethod
     def pruned(recipe: Recipe) -> Recipe:

@@ -2,7 +2,8 @@
 
 Candidates of a path search, or of one whose coefficients differ a layer, often share their first layers. What
 these make of a batch is then taken from here, to the bit what they would make of it again. States are kept
-where a candidate parts from an earlier one: a beginning that occurs once costs nothing but its digest.
+for sure where a candidate parts from an earlier one, since others will part there too, and behind its other
+layers while there is room; of a candidate that shares nothing, nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,22 +15,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-Batch: TypeAlias = tuple[int, ...]
-"""The numbers of a batch's tensors."""
+Batch: TypeAlias = tuple[Any, ...]
+"""All that a model is called with: its tensors' numbers and how often they were written to, other values."""
+
+Watched: TypeAlias = tuple[nn.Module, Sequence[nn.Module]]
+"""A live model and the layers of one of its stacks."""
 
 _REMEMBERED = 200_000
 """Digests of beginnings that are remembered: of some thousand candidates."""
+
+_EXTRAS = ("use_cache", "output_hidden_states", "output_attentions")
+"""What a caller may want that every layer has to add to."""
 
 
 class Prefixes:
     """Outputs of layers by what all layers up to there are, and by the batch that went through.
 
     Args:
-        limit: bytes to keep at most; what has not been of use for longest goes first, the deeper before the
-            shallower.
+        limit: bytes to keep at most. Where no candidates have parted goes first, then what has not been of
+            use for longest, the deeper before the shallower.
 
     Attributes:
         run: batches that went through a layer, one for each layer.
@@ -41,23 +49,24 @@ class Prefixes:
         self._limit, self._bytes = limit, 0
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._kept: OrderedDict[str, dict[Batch, _State]] = OrderedDict()
-        self._wanted: str | None = None
+        self._spare: OrderedDict[str, None] = OrderedDict()  # those of the kept where none have parted yet
+        self._parting: str | None = None
         self._numbers: Any = WeakIdKeyDictionary()  # tensors compare by element, so by identity here
         self._numbered = 0
+        self._off = False
 
     @contextmanager
-    def watching(
-        self, models: Sequence[tuple[nn.Module, Sequence[nn.Module]]], beginnings: Sequence[str]
-    ) -> Iterator[None]:
+    def watching(self, models: Mapping[str, Watched], beginnings: Sequence[str]) -> Iterator[None]:
         """Within the block, reuse and keep what the models' layers give.
 
         Args:
-            models: the live models of one candidate, which are called with their batches by keyword, each
-                with the layers of its first stack.
-            beginnings: for each layer, a digest of all that its output depends on, the batch apart.
+            models: one candidate's live models, each with the layers that come first in it.
+            beginnings: for each layer, a digest of all that its output depends on, the model's name and the
+                batch apart.
         """
-        parting = sum(digest in self._seen for digest in beginnings)
-        self._wanted = beginnings[parting - 1] if parting else None
+        common = sum(digest in self._seen for digest in beginnings)
+        self._parting = beginnings[common - 1] if common else None
+        self._spare.pop(self._parting or "", None)
         for digest in reversed(beginnings):  # the shallowest last: it is the one to be let go last
             self._seen[digest] = None
             self._seen.move_to_end(digest)
@@ -66,27 +75,31 @@ class Prefixes:
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         with ExitStack() as all_watched:
-            for model, layers in models:
-                all_watched.enter_context(_Watched(self, beginnings).on(model, layers))
+            for name, (model, layers) in models.items():
+                all_watched.enter_context(_Watch(self, name, beginnings).on(model, layers))
             yield
 
-    def batch(self, inputs: Mapping[str, Any]) -> Batch | None:
-        """Tell a batch by its tensors; None for one with a tensor that is seen for the first time.
+    def batch(self, name: str, model: Any, inputs: Mapping[str, Any]) -> Batch | None:
+        """Tell a batch; None where nothing may be reused, or a tensor is seen for the first time.
 
         So the batches of a dev set are known from the second candidate on, and tensors that are made for one
         call, as in generation, never are.
         """
-        # What a decoder is given does not reach the encoder, whose layers come first.
-        tensors = [
-            each
-            for name, each in inputs.items()
-            if isinstance(each, Tensor) and not name.startswith("decoder_")
-        ]
-        fresh = [each for each in tensors if each not in self._numbers]
-        for each in fresh:
+        # What a decoder is given does not reach the encoder, whose layers are the ones watched.
+        given = {key: value for key, value in inputs.items() if not key.startswith("decoder_")}
+        tensors = [value for value in given.values() if isinstance(value, Tensor)]
+        fresh = [tensor for tensor in tensors if tensor not in self._numbers]
+        for tensor in fresh:
             self._numbered += 1
-            self._numbers[each] = self._numbered
-        return None if fresh or not tensors else tuple(self._numbers[each] for each in tensors)
+            self._numbers[tensor] = self._numbered
+        if fresh or not tensors or self._off or not _plain(model, given):
+            return None
+        kind = tensors[0].device.type
+        parts = (
+            (key, (self._numbers[value], value._version) if isinstance(value, Tensor) else value)
+            for key, value in sorted(given.items())
+        )
+        return name, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), *parts
 
     def deepest(self, beginnings: Sequence[str], batch: Batch) -> tuple[int, Any]:
         """How many first layers the batch need not go through, and what the last of them gives."""
@@ -97,63 +110,86 @@ class Prefixes:
         return 0, None
 
     def keep(self, beginning: str, batch: Batch, output: Any) -> None:
-        """Keep what a layer gave, if that is where candidates part and there is room."""
-        if beginning != self._wanted:
-            return
+        """Keep what a layer gave if there is room, or room can be made by letting go of what is worth less."""
         state = _State.of(output)
-        while state is not None and self._bytes + state.bytes > self._limit:
-            oldest = next(iter(self._kept), beginning)
-            if oldest == beginning:
+        if self._parting is None or state is None:
+            return
+        if old := self._kept.get(beginning, {}).pop(batch, None):  # a later layer wrote into it
+            self._bytes -= old.bytes
+        here = beginning == self._parting
+        while self._bytes + state.bytes > self._limit:
+            worst = next(iter(self._spare), next(iter(self._kept), None) if here else None)
+            if worst is None or worst == beginning:
                 return
-            self._bytes -= sum(each.bytes for each in self._kept.pop(oldest).values())
-        if state is not None:
-            self._kept.setdefault(beginning, {})[batch] = state
-            self._bytes += state.bytes
+            self._spare.pop(worst, None)
+            self._bytes -= sum(each.bytes for each in self._kept.pop(worst).values())
+        if not here and beginning not in self._kept:
+            self._spare[beginning] = None
+        self._kept.setdefault(beginning, {})[batch] = state
+        self._bytes += state.bytes
+
+    def turn_off(self) -> None:
+        """Reuse and keep nothing from now on: a model's layers do not stand one after the other."""
+        self._off = True
+        self._kept.clear()
+        self._spare.clear()
+        self._bytes = 0
+
+
+def _plain(model: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether the call is one for an answer and nothing else, of tensors and plain values."""
+    if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or model.training:
+        return False
+    config = getattr(model, "config", None)
+    wanted = (inputs.get(key, key != "use_cache" and getattr(config, key, False)) for key in _EXTRAS)
+    plain = (value is None or isinstance(value, Tensor | bool | int | float | str) for value in inputs.values())
+    return all(plain) and not any(wanted)
+
+
+def _tensors(output: Any) -> tuple[Any, ...]:
+    return tuple(part for part in (output if isinstance(output, tuple) else (output,)) if part is not None)
 
 
 @dataclass(frozen=True)
 class _State:
-    """What a layer gave, and how often its tensors had been written to by then."""
+    """What a layer gave, how often its tensors had been written to by then, and the memory that they hold."""
 
     output: Any
-    tensors: tuple[Tensor, ...]
     versions: tuple[int, ...]
+    bytes: int
 
     @classmethod
     def of(cls, output: Any) -> _State | None:
         """None for an output that is more than tensors."""
-        parts = output if isinstance(output, tuple) else (output,)
-        if not all(part is None or isinstance(part, Tensor) for part in parts):
+        tensors = _tensors(output)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors):
             return None
-        tensors = tuple(part for part in parts if part is not None)
-        return cls(output, tensors, tuple(tensor._version for tensor in tensors))
+        memory = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
+        return cls(output, tuple(each._version for each in tensors), sum(memory.values()))
 
     @property
     def untouched(self) -> bool:
         """Whether no later layer wrote into it."""
-        return self.versions == tuple(tensor._version for tensor in self.tensors)
-
-    @property
-    def bytes(self) -> int:
-        """What they take."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        return self.versions == tuple(tensor._version for tensor in _tensors(self.output))
 
 
-class _Watched:
+class _Watch:
     """A live model whose first layers may be skipped."""
 
-    def __init__(self, prefixes: Prefixes, beginnings: Sequence[str]) -> None:
-        self._prefixes, self._beginnings = prefixes, beginnings
-        self._batch: Batch | None = None
-        self._depth, self._output = 0, None
+    def __init__(self, prefixes: Prefixes, name: str, beginnings: Sequence[str]) -> None:
+        self._prefixes, self._name, self._beginnings = prefixes, name, beginnings
+        self._leave()
 
     @contextmanager
     def on(self, model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
-        hooks = (
+        hooks = [
             model.register_forward_pre_hook(self._enter, with_kwargs=True),
             model.register_forward_hook(self._leave, always_call=True),
-        )
+        ]
         for position, layer in enumerate(layers):
+            # Before what scales the states of a path.
+            arrive = partial(self._arrive, position)
+            hooks.append(layer.register_forward_pre_hook(arrive, prepend=True, with_kwargs=True))
             layer.forward = partial(self._through, position, layer.forward)
         try:
             yield
@@ -163,22 +199,32 @@ class _Watched:
             for layer in layers:
                 vars(layer).pop("forward", None)  # the class's own comes to light again
 
-    def _enter(self, _: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
-        # A cache that the caller gave must be filled by every layer.
-        if not args and inputs.get("past_key_values") is None:
-            self._batch = self._prefixes.batch(inputs)
+    def _enter(self, model: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
+        self._batch = None if args else self._prefixes.batch(self._name, model, inputs)
         if self._batch is not None:
             self._depth, self._output = self._prefixes.deepest(self._beginnings, self._batch)
 
     def _leave(self, *_: Any) -> None:
-        self._batch, self._depth, self._output = None, 0, None
+        self._batch: Batch | None = None
+        self._depth, self._output = 0, None
+        self._given: tuple[Any, int] | None = None
+
+    def _arrive(self, position: int, _: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Make sure that a layer is given what the one before gave, as that gave it."""
+        if position and self._batch is not None:
+            states = args[0] if args else next(iter(named.values()), None)
+            if self._given is None or states is not self._given[0] or states._version != self._given[1]:
+                self._prefixes.turn_off()
 
     def _through(self, position: int, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
         if position < self._depth:
             self._prefixes.saved += 1
-            return self._output
-        self._prefixes.run += 1
-        output = forward(*args, **named)
-        if self._batch is not None:
-            self._prefixes.keep(self._beginnings[position], self._batch, output)
+            output = self._output
+        else:
+            self._prefixes.run += 1
+            output = forward(*args, **named)
+            if self._batch is not None:
+                self._prefixes.keep(self._beginnings[position], self._batch, output)
+        first = next(iter(_tensors(output)), None)
+        self._given = (first, first._version) if isinstance(first, Tensor) else None
         return output
