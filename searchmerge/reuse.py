@@ -30,9 +30,7 @@ class Reuse:
     def __init__(self, workshop: Workshop, limit: int) -> None:
         self.prefixes = Prefixes(limit)
         self._layout = workshop.layout
-        self._lists = {
-            head: _lists(workshop.expert(head), model) for head, model in workshop.models.items()
-        }
+        self._lists = {head: _lists(workshop.expert(head), model) for head, model in workshop.models.items()}
         self._later = {
             stack
             for head, model in workshop.models.items()
@@ -46,7 +44,9 @@ class Reuse:
     def of(self, recipe: Recipe, models: Mapping[str, nn.Module]) -> Iterator[None]:
         """Within the block, watch the live models of a candidate, whichever space wrote its recipe."""
         space = plugins.load("spaces", recipe["space"])
-        if not hasattr(space, "beginnings") or not all(self._stack in lists for lists in self._lists.values()):
+        if not hasattr(space, "beginnings") or not all(
+            self._stack in lists for lists in self._lists.values()
+        ):
             yield
             return
         beginnings = space.beginnings(recipe, self._layout, self._stack, self._later)

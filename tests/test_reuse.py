@@ -17,7 +17,7 @@ from searchmerge.bench import Bench
 from searchmerge.config import load
 from searchmerge.fitness import Fitness
 from searchmerge.optimize import run_search
-from searchmerge.types import Trial
+from searchmerge.types import Trial, names
 from tests.family import LABELS, nudge, rewrite, tiny_family
 from tests.fixtures import SPECIAL, WORDS, tiny_tokenizer
 from tests.layers.zoo import randomised
@@ -32,7 +32,13 @@ COEFFICIENTS = {
 }
 SPACES: dict[str, dict[str, Any]] = {
     "indicators": {"kind": "paths", "sources": ["animals", "colours", "base"], "repeats": 2},
-    "aligned": {"kind": "paths", "encoding": "steps", "choose": "aligned", "scale": [0.5, 1.5], "scales": "jumps"},
+    "aligned": {
+        "kind": "paths",
+        "encoding": "steps",
+        "choose": "aligned",
+        "scale": [0.5, 1.5],
+        "scales": "jumps",
+    },
     "coefficients": COEFFICIENTS,
 }
 
@@ -63,7 +69,8 @@ def test_a_search_is_the_same_with_reuse(tmp_path: Path, space: str, strategy: s
     (without, with_it), ((run, none), (fewer, saved)) = both(config, tmp_path / "out")
     assert len(without) >= 30
     assert with_it == without
-    assert none == 0 and run == fewer + saved
+    assert none == 0
+    assert run == fewer + saved
     assert saved > 0 or space == "coefficients"
     assert any('"state":"rejected"' in line for line in without) == (strategy == "de")  # its floors stop some
 
@@ -83,13 +90,18 @@ def test_coefficients_of_the_last_layer_save_those_below(tmp_path: Path, heads: 
     for gib in (0, 1):
         bench = Bench(load(config, [f"objective.prefix_gib={gib}"]))
         fitness, rng = Fitness(bench), np.random.default_rng(0)
-        last = ["layer.1" in dim.name for dim in bench.space.dims]
-        points = [[x if top else 0.6 for x, top in zip(rng.random(len(last)), last, strict=True)] for _ in range(12)]
+        last = ["layer.1" in dim for dim in names(bench.space.dims)]
+        points = [
+            [x if top else 0.6 for x, top in zip(rng.random(len(last)), last, strict=True)] for _ in range(12)
+        ]
         recipes = [bench.space.decode(tuple(point)) for point in points]
         found = [fitness(recipe, -np.inf, 1 + number) for number, recipe in enumerate(recipes)]
-        scores.append([(each.score, {n: o.tolist() for n, o in each.outcomes.items()}) for each in found if each])
+        scores.append(
+            [(each.score, {n: o.tolist() for n, o in each.outcomes.items()}) for each in found if each]
+        )
         benches.append(bench)
-    assert scores[0] == scores[1] and len(scores[0]) == 12
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 12
     run, saved = benches[1].reuse.prefixes.run, benches[1].reuse.prefixes.saved
     batches = sum(len(task.batches.batches) for task in benches[1].objective("dev").tasks)
     # The first candidate is unknown, the second parts from it; the ten others have one layer less to run.
@@ -142,7 +154,8 @@ def test_two_tasks_about_the_same_texts(tmp_path: Path) -> None:
 def test_an_encoders_states_know_nothing_of_the_decoder(tmp_path: Path, stack: str) -> None:
     """Where the encoder alone moves, most of it is run; where the decoder does, all of it is saved."""
     config = rewrite(
-        written(tmp_path), space={"kind": "paths", "sources": ["a", "b"], "stacks": [stack], "encoding": "blocks"}
+        written(tmp_path),
+        space={"kind": "paths", "sources": ["a", "b"], "stacks": [stack], "encoding": "blocks"},
     )
     (without, with_it), (_, (run, saved)) = both(config, tmp_path / "out")
     assert with_it == without

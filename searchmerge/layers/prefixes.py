@@ -110,7 +110,7 @@ class Prefixes:
         return 0, None
 
     def keep(self, beginning: str, batch: Batch, output: Any) -> None:
-        """Keep what a layer gave if there is room, or room can be made by letting go of what is worth less."""
+        """Keep what a layer gave if there is room, or what is worth less can make room."""
         state = _State.of(output)
         if self._parting is None or state is None:
             return
@@ -142,7 +142,9 @@ def _plain(model: Any, inputs: Mapping[str, Any]) -> bool:
         return False
     config = getattr(model, "config", None)
     wanted = (inputs.get(key, key != "use_cache" and getattr(config, key, False)) for key in _EXTRAS)
-    plain = (value is None or isinstance(value, Tensor | bool | int | float | str) for value in inputs.values())
+    plain = (
+        value is None or isinstance(value, Tensor | bool | int | float | str) for value in inputs.values()
+    )
     return all(plain) and not any(wanted)
 
 
@@ -178,7 +180,9 @@ class _Watch:
 
     def __init__(self, prefixes: Prefixes, name: str, beginnings: Sequence[str]) -> None:
         self._prefixes, self._name, self._beginnings = prefixes, name, beginnings
-        self._leave()
+        self._batch: Batch | None = None
+        self._depth, self._output = 0, None
+        self._given: tuple[Tensor, int] | None = None
 
     @contextmanager
     def on(self, model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
@@ -205,9 +209,8 @@ class _Watch:
             self._depth, self._output = self._prefixes.deepest(self._beginnings, self._batch)
 
     def _leave(self, *_: Any) -> None:
-        self._batch: Batch | None = None
-        self._depth, self._output = 0, None
-        self._given: tuple[Any, int] | None = None
+        self._batch = self._output = self._given = None
+        self._depth = 0
 
     def _arrive(self, position: int, _: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """Make sure that a layer is given what the one before gave, as that gave it."""

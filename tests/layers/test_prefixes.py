@@ -80,7 +80,8 @@ def test_no_bit_differs_and_layers_are_saved(name: str) -> None:
     for path in related_paths(rng, walk, 25):
         assert same(walk(path, *batches), walk.plain(path, *batches))
     run, saved = walk.counts
-    assert saved > 25 and run > 0
+    assert saved > 25
+    assert run > 0
 
 
 def test_what_runs_is_what_a_trie_of_the_paths_says() -> None:
@@ -163,11 +164,14 @@ def test_beginnings_that_were_of_use_outlive_those_that_were_not() -> None:
 def test_tensors_made_for_one_call_are_never_known() -> None:
     walk, rng = Walk("bert"), np.random.default_rng(0)
     batch, path = inputs(walk.model, rng), walk.path((0, 0), (0, 1))
+    lay(walk.model, walk.stack, path)
+    before = live_bytes()
     for _ in range(10):
         made = {name: tensor.clone() for name, tensor in batch.items()}
         assert same(walk(path, made), walk.plain(path, batch))
         del made  # the next one may get its memory
     assert walk.prefixes.saved == 0
+    assert live_bytes() == before
 
 
 def test_a_batch_that_was_written_to_is_another_one() -> None:
@@ -187,8 +191,12 @@ def test_other_values_make_another_batch() -> None:
     ids, path = inputs(walk.model, rng)["input_ids"], walk.path((0, 0), (0, 1))
     first, second = torch.ones_like(ids), torch.ones_like(ids)
     second[:, 4:] = 0
-    kinds: list[Batch] = [{"input_ids": ids}, *({"input_ids": ids, "attention_mask": m} for m in (first, second))]
-    kinds.append({"input_ids": ids, "token_type_ids": first})  # the same tensors under other names
+    kinds: list[Batch] = [
+        {"input_ids": ids},
+        *({"input_ids": ids, "attention_mask": m} for m in (first, second)),
+    ]
+    # The same tensors under other names.
+    kinds += [{"input_ids": ids, "position_ids": first}, {"input_ids": ids, "token_type_ids": first}]
     for _ in range(3):
         assert same(walk(path, *kinds), walk.plain(path, *kinds))
     assert walk.prefixes.saved > 0
@@ -260,7 +268,8 @@ def test_hidden_states_that_are_asked_for_are_the_layers_own(name: str, by_confi
         got = model(**batch, **asked)[field]
     with torch.no_grad():
         expected = walk.model(**batch, **asked)[field]
-    assert len(got) == 4 and same(got, expected)
+    assert len(got) == 4
+    assert same(got, expected)
 
 
 def test_with_gradients_nothing_is_kept() -> None:
@@ -305,7 +314,9 @@ def answers(rows: Sequence[Row], prefixes: Prefixes) -> list[Tensor]:
     batch = torch.arange(6.0)
     got = []
     for row in rows:
-        digests = ["/".join(str(x.factor.item()) for x in [*row.layers][: n + 1]) for n in range(len(row.layers))]
+        digests = [
+            "/".join(str(x.factor.item()) for x in [*row.layers][: n + 1]) for n in range(len(row.layers))
+        ]
         with torch.no_grad(), prefixes.watching({"head": (row.eval(), list(row.layers))}, digests):
             got.append(row(states=batch))
     return got
@@ -352,12 +363,13 @@ def test_an_error_in_a_layer_leaves_nothing_behind() -> None:
     lay(walk.model, walk.stack, path)
     broken = layers_of(walk.model, walk.stack)
     handle = broken[2].register_forward_hook(lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError), torch.no_grad():
-        with walk.prefixes.watching({"head": (walk.model, broken)}, told(path)):
-            walk.model(**batch)
+    watching = walk.prefixes.watching({"head": (walk.model, broken)}, told(path))
+    with pytest.raises(ZeroDivisionError), torch.no_grad(), watching:
+        walk.model(**batch)
     handle.remove()
     assert all("forward" not in vars(layer) and not layer._forward_pre_hooks for layer in broken)
-    assert not walk.model._forward_hooks and not walk.model._forward_pre_hooks
+    assert not walk.model._forward_hooks
+    assert not walk.model._forward_pre_hooks
     other = inputs(walk.model, rng)
     for _ in range(3):
         assert same(walk(path, batch, other), walk.plain(path, batch, other))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from searchmerge.layout import GRANULARITIES, Layout
+from searchmerge.layout import GRANULARITIES, Granularity, Layout
 from searchmerge.merging import METHODS, READINGS
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.spaces.paths import PathsSpace
@@ -49,7 +49,7 @@ NAMES = (
 )
 """Experts' names; all but the first are names of groups."""
 
-SEARCHED: dict[str, Any] = {"weight": [0.0, 1.5], "density": [0.1, 1.0], "lambda": [0.5, 1.5]}
+SEARCHED: dict[str, Any] = {"weight": [0.1, 1.5], "density": [0.1, 1.0], "lambda": [0.5, 1.5]}
 WITHOUT_DATA = sorted(name for name, method in METHODS.items() if method.statistics is None)
 
 
@@ -116,17 +116,20 @@ def test_equal_digests_of_coefficients_are_equal_weights(made: Any, data: st.Dat
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("granularity", ["layer", "block", "tensor"])
-def test_a_coordinate_shows_from_its_layer_on(place: str, granularity: str) -> None:
+@pytest.mark.parametrize("experts", NAMES)
+def test_a_coordinate_shows_from_its_layer_on(
+    place: str, granularity: Granularity, experts: tuple[str, ...]
+) -> None:
     layout, stack, later = PLACES[place]
     options = {"method": "ties", "granularity": granularity, "weight": [0.0, 1.0], "density": [0.1, 1.0]}
-    space = CoefficientSpace(options, experts=NAMES[0], layout=layout)
+    space = CoefficientSpace(options, experts=experts, layout=layout)
     depth = layout.stacks[stack]
     point = [0.5] * len(space.dims)
     known = list(space.beginnings(space.decode(tuple(point)), layout, stack, later))
     seen = set()
     for at, dim in enumerate(space.dims):
         group = dim.name.split("/")[2]
-        span = next(span for span in layout.spans if span.group(granularity) == group)  # type: ignore[arg-type]
+        span = next(span for span in layout.spans if span.group(granularity) == group)
         first = 0
         if span.name.startswith(f"{stack}."):
             first = int(span.name.removeprefix(f"{stack}.").split(".")[0])
