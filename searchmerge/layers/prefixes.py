@@ -111,8 +111,7 @@ class Prefixes:
 
     def keep(self, beginning: str, batch: Batch, output: Any) -> None:
         """Keep what a layer gave if there is room, or what is worth less can make room."""
-        state = _State.of(output)
-        if self._parting is None or state is None:
+        if self._parting is None or (state := _State.of(output)) is None:
             return
         if old := self._kept.get(beginning, {}).pop(batch, None):  # a later layer wrote into it
             self._bytes -= old.bytes
