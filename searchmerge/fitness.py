@@ -146,6 +146,12 @@ def _check(bench: Bench) -> None:
             )
     if objective.penalty.distance and bench.sources.base is None:
         raise UserError(expected="a base for objective.penalty.distance", got="none", cure="name models.base")
+    if objective.penalty.distance and bench.config.space.kind == "paths":
+        raise UserError(
+            expected="one set of weights for objective.penalty.distance",
+            got="paths, which take layers of several models as they are",
+            cure="leave that penalty out",
+        )
     if objective.subset is not None and bench.config.budget.evaluations is None:
         raise UserError(
             expected="budget.evaluations, by which the rounds of objective.subset are counted",

@@ -223,6 +223,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"space": {"kind": "coefficients", "method": "linear"}, "base": None},
         "a base for objective.penalty.distance",
     ),
+    "paths have no one set of weights": (
+        {"penalty": {"distance": 1}},
+        {"space": {"kind": "paths"}},
+        "one set of weights",
+    ),
     "rounds without an end": ({"subset": {}}, {"budget": {"seconds": 5}}, "budget.evaluations"),
     "an unknown expert": ({"animals": {"expert": "animal"}}, {}, "expert animal of task animals"),
     "nobody to be relative to": (
