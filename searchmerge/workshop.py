@@ -1,9 +1,9 @@
 """The workshop: what candidates are made of, resident once, and the live model that each is written into.
 
 Memory, in copies of the merged parameters: the live weights in float32 and, as a space asks for them, base
-and task vectors in float32 or the individuals of a population; and each expert's own head. Every live model
-(one a head) is made of views into the one live vector, so a candidate that is written there is in all of them
-at once.
+and task vectors in float32, the individuals of a population, or the sources of paths; and each expert's own
+head. Every live model (one a head) is made of views into the one live vector, so a candidate that is written
+there is in all of them at once. Live models of paths are views into their sources.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Workshop:
         self.live = torch.empty(self.layout.size, device=device)
         self.models = self.built(self.live)
 
-    # What spaces work on is read when it is first asked for. Task vectors and a population are not kept at
-    # the same time: each may be all that fits.
+    # What spaces work on is read when it is first asked for. Task vectors, a population and the sources of
+    # paths are not kept at the same time: each may be all that fits.
 
     @cached_property
     def base(self) -> Tensor | None:
