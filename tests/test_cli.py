@@ -203,6 +203,8 @@ def test_ctrl_c_ends_cleanly_and_names_the_command_that_resumes(config: Path, tm
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores interrupts, and what it starts does too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 5) and running.poll() is None:
         time.sleep(0.005)
