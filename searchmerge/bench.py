@@ -19,6 +19,7 @@ from searchmerge.merging import METHODS
 from searchmerge.merging.models import models_known
 from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
+from searchmerge.objective.precision import resolve
 from searchmerge.objective.subset import part
 from searchmerge.objective.task import Task
 from searchmerge.reuse import Reuse
@@ -127,7 +128,7 @@ class Bench:
 
     @property
     def resident_models(self) -> float:
-        """Copies of the merged parameters in float32 that the search or, after it, the baselines keep."""
+        """Copies of the merged parameters, counted in float32, that the search or the baselines keep."""
         experts, wanted, objective = len(self.sources.experts), self.config.baselines, self.config.objective
         known = sum(
             models_known(method, experts, self.layout)
@@ -137,7 +138,9 @@ class Bench:
         alone = experts + 2 + known if wanted or objective.aggregate == "relative" else 0
         base = bool(objective.penalty.distance) and self.config.space.kind == "population"
         before = (self.before(stage).space.models for stage in self.config.before)
-        return max(self.space.models + base, alone, *before)
+        half = resolve(objective.precision, self.device) != torch.float32
+        # An evaluation keeps the weights as they are converted for it.
+        return max(self.space.models + base, alone, *before) + (0.5 if half else 0.0)
 
     @cached_property
     def workshop(self) -> Workshop:
