@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searchmerge.compare import Run
-from searchmerge.compare.field import arrange
+from searchmerge.compare.field import Split, arrange
 from searchmerge.types import UserError
 from tests.compare.making import fields, run
 
@@ -79,3 +79,12 @@ def test_no_field_without_a_seed_that_all_have() -> None:
 def test_the_best_so_far_never_falls(tail: list[float]) -> None:
     best = run("a", 0, [0, *tail]).best
     assert list(best) == [max([0, *tail][: place + 1]) for place in range(len(tail) + 1)]
+
+
+def test_means_that_only_rounding_separates_are_one_score() -> None:
+    table = arrange([run("a", 0, [0, 0.1 + 0.2], test=0.7), run("b", 0, [0, 0.3], test=0.1 + 0.6)]).table
+    splits: tuple[Split, ...] = ("dev", "test")
+    for split in splits:
+        scores = table(split)
+        assert scores is not None
+        assert scores[0, 0] == scores[0, 1]
