@@ -97,7 +97,7 @@ class CoefficientSpace:
             "space": "coefficients",
             "method": self._method.name,
             "reading": self._reading,
-            "seed": self._seed,
+            **({"seed": self._seed} if self._method.random else {}),
             "granularity": self._granularity,
             "knobs": knobs,
             **self._searched(),

@@ -26,7 +26,7 @@ def _by_norm(slab: Slab, values: Values) -> consensus.Sparsify:
 
 
 def _method(name: str, summary: str, weight: Knob, merge: Callable[[Slab, Values], None]) -> Method:
-    return Method(name, summary, (weight, _DENSITY, knobs.LAMBDA), merge, scope="tensor")
+    return Method(name, summary, (weight, _DENSITY, knobs.LAMBDA), merge, scope="tensor", random=True)
 
 
 DARE_LINEAR_PAPER = _method(

@@ -101,6 +101,7 @@ def _method(name: str, summary: str, weight: Knob, merge: Callable[[Slab, Values
         merge,
         scope="tensor",
         remembers=0.5,  # the ranks
+        random=True,
     )
 
 

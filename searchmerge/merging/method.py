@@ -105,6 +105,7 @@ class Method:
         remembers: copies of an expert that ``Slab.memo`` takes, where they count.
         statistics: what it has to know of each expert's data, if anything.
         prepares: knobs whose being searched or not changes how it computes.
+        random: whether it draws masks, so that the recipe's seed counts.
     """
 
     name: str
@@ -117,3 +118,4 @@ class Method:
     remembers: float = 0.0
     statistics: Literal["fisher", "gram"] | None = None
     prepares: frozenset[str] = frozenset()
+    random: bool = False

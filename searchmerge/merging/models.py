@@ -132,7 +132,7 @@ def _slab(
         deltas=of.deltas(where),
         out=out,
         cutoff=lambda model, density: of.cutoff(model, trimmed, density),
-        keys=[key(recipe["seed"], name, run.spans[0].name) for name in of.names],
+        keys=[key(recipe.get("seed", 0), name, run.spans[0].name) for name in of.names],
         memo=of.memo(method.name, where),
         row=run.spans[0].shape[-1] if run.spans[0].shape else 1,
         lasting=of.lasting,

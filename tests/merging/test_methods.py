@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def test_the_defaults_are_legal_and_merge_well(method: Method) -> None:
     assert (slab.out - base).norm() < 2 * slab.deltas.norm(dim=1).max()
     assert torch.equal(slab.base, base)
     assert torch.equal(slab.deltas, deltas)
+
+
+@every
+def test_the_seed_counts_where_a_method_is_random_and_nowhere_else(method: Method) -> None:
+    values = defaults(method, 2) | dict.fromkeys({"density"} & defaults(method, 2).keys(), 0.5)
+    merged = []
+    for keys in ([1, 2], [3, 4]):
+        slab = replace(random_slab(1000), keys=keys)
+        method.merge(slab, values)
+        merged.append(slab.out)
+    assert torch.equal(*merged) != method.random
 
 
 @with_lambda
