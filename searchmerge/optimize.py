@@ -23,7 +23,7 @@ from searchmerge.objective.bootstrap import unseen
 from searchmerge.provenance import provenance
 from searchmerge.recipes import needed, recipe_file
 from searchmerge.report import card, page
-from searchmerge.search import search
+from searchmerge.search import Recall, search
 from searchmerge.types import Recipe, Trial, UserError, default_genotype, names
 
 LIBRARIES = ("torch", "transformers", "numpy", "cma", "optuna", "nevergrad")
@@ -80,7 +80,7 @@ def optimize(
         **judge(bench, best),
         "leaks": [leak.record for leak in found],
         "seconds": round(time.perf_counter() - started, 1),
-        "versions": _versions(),
+        "versions": versions(),
     }
     if best.recipe["space"] == "population":
         result["provenance"] = provenance(best.recipe, bench.layout)
@@ -130,12 +130,15 @@ def _with_noise(bench: Bench, watch: Watch, say: Callable[[str], None]) -> Watch
     return watched
 
 
-def run_search(bench: Bench, out: Path, *, resume: bool, watch: Watch) -> tuple[Trial, str, dict[str, int]]:
+def run_search(
+    bench: Bench, out: Path, *, resume: bool, watch: Watch, recall: Recall = lambda _: None
+) -> tuple[Trial, str, dict[str, int]]:
     """Search as the bench's config says, its journal in ``out``; returns what :func:`follow` does."""
     config = bench.config
     strategy, fitness = bench.strategy(), Fitness(bench)
     with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
-        best, reason, counts = follow(search(bench.space, strategy, fitness, journal, config.budget), watch)
+        trials = search(bench.space, strategy, fitness, journal, config.budget, recall)
+        best, reason, counts = follow(trials, watch)
         return fitness.winner(best, journal.trials), reason, counts
 
 
@@ -212,6 +215,7 @@ def _fitness(objective: Objective) -> dict[str, Any]:
     return found | ({"subset": subset.model_dump()} if subset else {})
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of this program, Python and the libraries that scores depend on."""
     found = {name: version(name) for name in LIBRARIES}
     return {"searchmerge": __version__, "python": platform.python_version(), **found}

@@ -35,9 +35,17 @@ REPEATS_IN_A_ROW = 500
 Evaluate = Callable[[Recipe, float, int], Evaluation | None]
 """``(recipe, floor, number of the trial)``: None says that the score does not exceed the floor."""
 
+Recall = Callable[[Recipe], Trial | None]
+"""A trial of another search that has scored the recipe already, if there is one."""
+
 
 def search(
-    space: Space, strategy: Strategy, evaluate: Evaluate, journal: Journal, budget: Budget
+    space: Space,
+    strategy: Strategy,
+    evaluate: Evaluate,
+    journal: Journal,
+    budget: Budget,
+    recall: Recall = lambda _: None,
 ) -> Generator[Trial, None, str]:
     """Search, one trial at a time; trial 0 is the space's default, of a population its first founder.
 
@@ -47,6 +55,7 @@ def search(
         evaluate: scores a recipe; what it raises, and a score that is not finite, make a failed trial.
         journal: the trials so far, and where new ones go.
         budget: a repeated recipe costs nothing of it.
+        recall: asked before a recipe is evaluated; what it knows costs as much of the budget as it did there.
 
     Yields:
         Every trial in order, those of the journal first.
@@ -69,7 +78,8 @@ def search(
             if (number := len(past)) < len(journal.trials):
                 trial = _same_genotype(journal.trials[number], candidate.genotype)
             else:
-                trial = _tried(number, candidate, space.decode(candidate.genotype, past), evaluate, memory)
+                recipe = space.decode(candidate.genotype, past)
+                trial = _tried(number, candidate, recipe, evaluate, memory, recall)
                 journal.append(trial)
             if (key := _key(trial.recipe)) not in memory or memory[key].state == "rejected":
                 memory[key] = trial
@@ -100,12 +110,22 @@ def _same_genotype(trial: Trial, genotype: Genotype) -> Trial:
 
 
 def _tried(
-    number: int, candidate: Candidate, recipe: Recipe, evaluate: Evaluate, memory: dict[str, Trial]
+    number: int,
+    candidate: Candidate,
+    recipe: Recipe,
+    evaluate: Evaluate,
+    memory: dict[str, Trial],
+    recall: Recall,
 ) -> Trial:
     genotype, seen = candidate.genotype, memory.get(_key(recipe))
     if seen is not None and seen.state != "rejected":
         evaluation = seen.evaluation and replace(seen.evaluation, outcomes={})
         return Trial(number, genotype, seen.recipe, evaluation, seen.error, seen.number)
+    # One that was rejected before is no new recipe: without floors it would have been answered from memory.
+    repeats = None if seen is None else seen.number
+    if known := recall(recipe):
+        evaluation = known.evaluation if known.score > candidate.floor else None
+        return Trial(number, genotype, recipe, evaluation, known.error, repeats, known.seconds)
     start = time.perf_counter()
     error, evaluation = None, None
     try:
@@ -116,8 +136,6 @@ def _tried(
         raise  # not this candidate's fault: every other one would meet it too
     except Exception as problem:  # whatever a candidate raises is that candidate's failure
         error = f"{type(problem).__name__}: {problem}"
-    # One that was rejected before is no new recipe: without floors it would have been answered from memory.
-    repeats = None if seen is None else seen.number
     return Trial(number, genotype, recipe, evaluation, error, repeats, time.perf_counter() - start)
 
 

@@ -394,3 +394,56 @@ def test_failed_rejected_and_repeated_trials_are_pointed_at_too(tmp_path: Path) 
     assert states(trials) == ["complete", "failed", "rejected", "complete", "complete"]
     assert trials[3].repeats == 0
     assert space.seen[-1] == [trial.recipe for trial in trials[:4]]
+
+
+# What another search knows.
+
+
+def known(x: float, seconds: float = 7.0) -> Trial:
+    score = -((x - 0.3) ** 2)
+    evaluation = Evaluation(score, {"x": score}, {"x": np.array([round(10 * x)], np.uint8)})
+    return Trial(99, (0.77,), {"x": x}, evaluation, seconds=seconds)
+
+
+def recalled(tmp_path: Path, strategy: Any, evaluate: Any, **budget: Any) -> list[Trial]:
+    with Journal(tmp_path / "journal.jsonl", {}, resume=False) as journal:
+        memory = {0.1: known(0.1), 0.2: known(0.2)}
+        allowed = Budget(**budget)
+        return list(
+            search(Line(), strategy, evaluate, journal, allowed, lambda recipe: memory.get(recipe["x"]))
+        )
+
+
+def test_a_recipe_that_another_search_has_scored_is_not_evaluated_but_costs_what_it_cost_there(
+    tmp_path: Path,
+) -> None:
+    objective, strategy = Counted(), Listed([0.1, 0.4, 0.2])
+    trials = recalled(tmp_path, strategy, objective, evaluations=3)
+    assert objective.calls == [0.5, 0.4]
+    assert [(t.number, t.genotype, t.repeats) for t in trials] == [
+        (0, (0.5,), None),
+        (1, (0.1,), None),
+        (2, (0.4,), None),
+    ], "three evaluations are spent"
+    assert trials[1].score == -((0.1 - 0.3) ** 2)
+    assert trials[1].seconds == 7.0
+    assert trials[1].evaluation is not None
+    assert trials[1].evaluation.outcomes["x"].tolist() == [1]
+
+
+def test_seconds_of_another_search_count_against_the_budget(tmp_path: Path) -> None:
+    trials = recalled(tmp_path, Listed([0.1, 0.4], [0.2], [0.8]), Counted(), seconds=13)
+    assert [t.genotype for t in trials] == [(0.5,), (0.1,), (0.4,), (0.2,)]
+
+
+def test_a_floor_rejects_what_another_search_has_scored(tmp_path: Path) -> None:
+    strategy = Listed([(0.1, known(0.1).score), (0.2, known(0.1).score)])
+    trials = recalled(tmp_path, strategy, Counted(), evaluations=10)
+    assert [t.state for t in trials] == ["complete", "rejected", "complete"], "0.1 is as good, not better"
+    assert strategy.told == [[-math.inf, pytest.approx(-0.01)]]
+
+
+def test_own_memory_comes_first(tmp_path: Path) -> None:
+    trials = recalled(tmp_path, Listed([0.1], [0.11]), Counted(), evaluations=10)
+    assert [t.repeats for t in trials] == [None, None, 1]
+    assert trials[2].seconds == 0
