@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
+import yaml
+
 from searchmerge.types import Dims, Founders, Strategy, UserError
 
 Role = Literal["strategies", "spaces"]
@@ -48,8 +50,7 @@ def make_strategy(
 
     Raises:
         UserError: an unknown strategy or option, or a value that it refuses; it needs coordinates and the
-        space
-            has founders.
+            space has founders.
     """
     name, _, variant = name.partition(":")
     strategy_class = load("strategies", name)
@@ -74,7 +75,7 @@ def make_strategy(
                 got=f"{name}:{variant}",
                 cure=f"write {name}",
             )
-        options = {valid[0]: variant, **options}
+        options = {valid[0]: yaml.safe_load(variant), **options}
     for option in options:
         if option not in valid:
             raise UserError(

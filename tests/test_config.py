@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from searchmerge.config import load, tasks
+from searchmerge.config import inline, load, tasks
 from searchmerge.objective import METRICS
 from searchmerge.objective.making import LOADERS
 from searchmerge.types import UserError
@@ -149,3 +149,29 @@ def test_a_task_is_told_what_its_kind_can_be(
         load(written(tmp_path, of_kind(kind, **options)))
     assert message in str(caught.value)
     assert caught.value.cure
+
+
+# Strategies in one word.
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "options"),
+    [
+        ("de", "de", {}),
+        (" de ", "de", {}),
+        ("nevergrad:TwoPointsDE", "nevergrad:TwoPointsDE", {}),
+        ("de:population=16:rule=rand/1", "de", {"population": 16, "rule": "rand/1"}),
+        ("de:adaptation=search:tpe:f=0.7", "de", {"adaptation": "search:tpe", "f": 0.7}),
+        ("cmaes:diagonal=true", "cmaes", {"diagonal": True}),
+        ("nevergrad:PSO:seed2=[1, 2]", "nevergrad:PSO", {"seed2": [1, 2]}),
+    ],
+)
+def test_a_strategy_can_be_said_in_one_word(text: str, kind: str, options: dict[str, Any]) -> None:
+    part = inline(text)
+    assert (part.kind, part.options) == (kind, options)
+
+
+@pytest.mark.parametrize("text", ["", ":", "de:kind=tpe", "de:f={"])
+def test_a_word_that_is_no_strategy_is_answered(text: str) -> None:
+    with pytest.raises(UserError, match="a strategy such as"):
+        inline(text)

@@ -1,10 +1,12 @@
 """The config file: YAML checked by a typed schema, every mistake answered with what is valid there."""
 
+from searchmerge.config.inline import inline
 from searchmerge.config.loading import checked, explain, load, validate
 from searchmerge.config.section import Source
 from searchmerge.config.sections import (
     Baseline,
     Budget,
+    Compare,
     Config,
     Models,
     Objective,
@@ -19,6 +21,7 @@ from searchmerge.config.tasks import Task
 __all__ = [
     "Baseline",
     "Budget",
+    "Compare",
     "Config",
     "Models",
     "Objective",
@@ -31,6 +34,7 @@ __all__ = [
     "Task",
     "checked",
     "explain",
+    "inline",
     "load",
     "validate",
 ]

@@ -148,6 +148,14 @@ class Stage(Section):
         return name
 
 
+class Compare(Section):
+    """What `searchmerge compare` puts side by side; no other command reads it."""
+
+    strategies: dict[str, Part] = Field(default={}, description="by what the tables call them")
+    spaces: dict[str, Part] = Field(default={}, description="likewise; none: the config's own")
+    seeds: int = Field(default=5, ge=1, description="runs of each strategy over each space")
+
+
 class Config(Section):
     """A whole run."""
 
@@ -165,6 +173,7 @@ class Config(Section):
     threads: int | None = Field(default=None, ge=1)
     baselines: tuple[Baseline, ...] = get_args(Baseline)
     references: dict[str, str] = Field(default={}, description="further checkpoints to compare with, by name")
+    compare: Compare = Compare()
 
     @field_validator("before")
     @classmethod
