@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +55,12 @@ def searched(bench: Bench, seed: int, best: str, out: Path) -> dict[str, Recipe]
     whole = Budget(evaluations=evaluations)
     space = bench.config.space
     alone = type(space)(kind=space.kind, **{**space.options, "rest": best, "sources": None})
-    ps = twin(bench, seed=seed, space=stage.space, strategy=stage.strategy, budget=whole, before=())
-    dfs = twin(bench, seed=seed, space=alone, budget=whole, before=())
-    both = twin(bench, seed=seed)
+    ps = bench.twin(seed=seed, space=stage.space, strategy=stage.strategy, budget=whole, before=())
+    dfs = bench.twin(seed=seed, space=alone, budget=whole, before=())
+    both = bench.twin(seed=seed)
     found = {"PS": run(ps, out / f"ps-{seed}"), "DFS": run(dfs, out / f"dfs-{seed}")}
     both.found(stage.name, run(both.before(stage), out / f"both-{seed}" / stage.name))
     return found | {"PS+DFS": run(both, out / f"both-{seed}")}
-
-
-def twin(bench: Bench, **changed: Any) -> Bench:
-    """The same live models and texts under a changed config."""
-    other = copy(bench)
-    other.config, other.stages = bench.config.model_copy(update=changed), {}
-    other.__dict__.pop("space", None)
-    return other
 
 
 def run(bench: Bench, folder: Path) -> Recipe:

@@ -61,20 +61,21 @@ class Bench:
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
         """The same sources, live models and texts, under another strategy, seed and, if given, space."""
-        return self._twin(strategy=strategy, seed=seed, space=space or self.config.space)
+        return self.twin(strategy=strategy, seed=seed, space=space or self.config.space)
 
     def before(self, stage: Stage) -> Bench:
         """The same sources, live models and texts, for an earlier search."""
-        return self._twin(space=stage.space, strategy=stage.strategy, budget=stage.budget, before=())
+        return self.twin(space=stage.space, strategy=stage.strategy, budget=stage.budget, before=())
 
     def found(self, stage: str, recipe: Recipe) -> None:
         """Take the winner of an earlier search as a source of the main one."""
         self.stages[stage] = recipe
         self.__dict__.pop("space", None)  # it was made without that recipe
 
-    def _twin(self, **changed: Any) -> Bench:
+    def twin(self, **changed: Any) -> Bench:
+        """The same sources, live models and texts under a config in which some sections are others."""
         twin = copy(self)
-        twin.config = self.config.model_copy(update=changed)
+        twin.config, twin.stages = self.config.model_copy(update=changed), {}
         twin.__dict__.pop("space", None)  # it was made for the other config and seed
         return twin
 
