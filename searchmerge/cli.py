@@ -278,10 +278,10 @@ def stats(
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
-    """Write FOLDER/report.html anew from the run's files."""
-    from searchmerge.report.page import write
+    """Write FOLDER/report.html anew from the files of a run or of a comparison."""
+    from searchmerge.report import comparison, page
 
-    click.echo(str(write(folder)))
+    click.echo(str((comparison if comparison.is_comparison(folder) else page).write(folder)))
 
 
 @cli.command(name="list")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from searchmerge.files import write_text
 from searchmerge.report.run import Run, bred, laid, read
 from searchmerge.report.table import LABELS, number
 
@@ -137,29 +138,41 @@ def canvas(width: float, height: float) -> Figure:
     return Figure(figsize=(width / INCH, height / INCH), dpi=2 * INCH, facecolor="none")
 
 
-def svg(figure: Figure, label: str) -> str:
-    """The figure as an ``<svg>`` element for an HTML page that defines the variables of :data:`LIGHT`.
+def save_svg(figure: Figure, out: Path) -> None:
+    """Write a figure as an SVG file on light ground, its text as text."""
+    figure.set_facecolor(LIGHT["paper"])
+    write_text(out, _vectors(figure, out.name, bbox_inches="tight", pad_inches=10 / INCH))
+
+
+def svg(figure: Figure, label: str, colours: Mapping[str, str] = LIGHT) -> str:
+    """The figure as an ``<svg>`` element for an HTML page that defines the colours' variables.
 
     Args:
-        figure: drawn in colours of :data:`LIGHT` only.
+        figure: drawn in these colours only.
         label: what it shows, for those who cannot see it.
+        colours: by the names of the page's variables.
     """
+    width, height = figure.get_size_inches() * INCH
+    body = _vectors(figure, f"{label} {width:g}")
+    body = body[body.index(">", body.index("<svg")) + 1 :]
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    for name, colour in colours.items():
+        body = body.replace(colour, f"var(--{name})")
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{body}'
+
+
+def _vectors(figure: Figure, salt: str, **how: Any) -> str:
+    """The figure as an SVG file's content; the salt tells its ids from those of other figures of a page."""
     import matplotlib as mpl
 
     buffer = StringIO()
-    # Text stays text: it takes the page's font, can be searched and read aloud. The salt makes equal runs
-    # give equal pages. A glyph that matplotlib's font lacks is the browser's to find.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}), warnings.catch_warnings():
+    # Text stays text: it takes the page's font, can be searched and read aloud. A salt that is no random
+    # one makes equal runs give equal pages. A glyph that matplotlib's font lacks is the browser's to find.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         bare: dict[str, Any] = {"Creator": None, "Date": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", metadata=bare)
-    body = buffer.getvalue()
-    body = body[body.index(">", body.index("<svg")) + 1 :]
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)
-    for name, colour in LIGHT.items():
-        body = body.replace(colour, f"var(--{name})")
-    width, height = figure.get_size_inches() * INCH
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">{body}'
+        figure.savefig(buffer, format="svg", metadata=bare, **how)
+    return buffer.getvalue()
 
 
 def framed(figure: Figure, *, left: float, right: float, top: float, bottom: float) -> Axes:

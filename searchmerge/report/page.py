@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from searchmerge.files import write_text
 from searchmerge.report import figures, heatmap, path_figure, tree
@@ -21,13 +16,13 @@ from searchmerge.report.heatmap import Grid
 from searchmerge.report.path import Path as Route
 from searchmerge.report.path import described, legend, method_of, paths
 from searchmerge.report.run import Run, as_json, bred, laid, read
-from searchmerge.report.table import duration, headline, interval, number, tabulate
+from searchmerge.report.table import duration, headline, number, tabulate
+from searchmerge.report.template import as_yaml, leaks, template
 from searchmerge.report.tree import Node, Tree
 from searchmerge.types import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 @dataclass(frozen=True)
 class _Family:
@@ -79,17 +74,12 @@ def write(folder: Path) -> Path:
 
 def page(run: Run) -> str:
     """The page as text; of a run without result it shows what there is."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=number, interval=interval, light=_light)
-    template = environment.from_string(files("searchmerge.report").joinpath("page.html").read_text("utf-8"))
     result = run.result
-    return template.render(
+    return template("page.html").render(
         run=run,
         result=result,
         headline=headline(result) if result else _so_far(run),
-        warning=_leaks(result or {}),
+        warning=leaks(result or {}),
         light=figures.LIGHT,
         dark=figures.DARK,
         curve=_both(partial(figures.curve, run), "Dev score of every trial"),
@@ -102,7 +92,7 @@ def page(run: Run) -> str:
         single=heatmap.knobs(run.best.recipe, run.experts)[0] if run.best else {},
         facts=_facts(run),
         before=(result or {}).get("before"),
-        config=_yaml(run.config),
+        config=as_yaml(run.config),
         versions=result["versions"] if result else {"searchmerge": run.header.get("searchmerge", "unknown")},
         recipe=as_json(run.best.recipe) if run.best else None,
     )
@@ -119,12 +109,6 @@ def _so_far(run: Run) -> str:
         f"The run has not ended. The best of {len(run.evaluated)} evaluations so far{stopped} scores "
         f"{number(run.best.score)} on dev (trial {run.best.number}); there is no test score yet."
     )
-
-
-def _leaks(result: Mapping[str, Any]) -> str:
-    """What to be wary of where texts stand in two places; empty where none do."""
-    found = [f"{leak['count']} of {leak['of']} in {leak['between']}" for leak in result.get("leaks", ())]
-    return f"Some texts are the same in two places, which flatters scores: {'; '.join(found)}." * bool(found)
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -252,12 +236,3 @@ def _both(draw: Callable[..., Figure], label: str) -> Markup:
 
 def _tested(result: Mapping[str, Any]) -> bool:
     return tabulate(result).split == "test"
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True, width=100)
-
-
-def _light(text: str) -> Markup:
-    """The text with its intervals set in a lighter weight and never broken."""
-    return Markup(re.sub(r"(\[[^\]]*\])", r'<span class="ci">\1</span>', str(escape(text))))
