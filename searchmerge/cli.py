@@ -73,7 +73,7 @@ def cli() -> None:
 
 @cli.command()
 @config_argument
-@click.option("--strategy", help="Strategy, options left at their defaults; as in nevergrad:TwoPointsDE.")
+@click.option("--strategy", help="As in de, nevergrad:TwoPointsDE, de:population=16; other options default.")
 @click.option("--budget", type=int, help="Evaluations.")
 @click.option("--seed", type=int)
 @click.option(
@@ -95,7 +95,7 @@ def optimize(
 ) -> None:
     """Search for the best merge that CONFIG describes."""
     from searchmerge import optimize as job
-    from searchmerge.config import load
+    from searchmerge.config import inline, load
     from searchmerge.report.progress import Progress
     from searchmerge.report.table import show
 
@@ -104,13 +104,53 @@ def optimize(
     settings += [f"seed={seed}"] if seed is not None else []
     loaded = load(config, settings)
     if strategy and strategy != loaded.strategy.kind:
-        loaded = loaded.model_copy(update={"strategy": type(loaded.strategy)(kind=strategy)})
+        loaded = loaded.model_copy(update={"strategy": inline(strategy)})
     folder = out or Path("runs") / f"{config.stem}-{loaded.strategy.kind}-{loaded.seed}".replace(":", "-")
     with _resumable(folder), Progress(loaded.budget) as progress:
         show_all: Any = {"watch": progress.update, "say": progress.say, "begin": progress.begin}
         result = job.optimize(loaded, folder, resume=resume, **show_all)
     show(result)
     click.echo(f"{folder}/report.html, {folder}/model, {folder}/recipe.json")
+
+
+@cli.command()
+@config_argument
+@click.option(
+    "--strategies", help="Separated by commas: names from the config's section compare, or as --strategy."
+)
+@click.option("--seeds", type=int, help="Runs of each strategy over each space; 5 by default.")
+@click.option("--budget", type=int, help="Evaluations of each run.")
+@out_option
+@click.option("--resume", is_flag=True, help="Go on with the comparison in the output folder.")
+@set_option
+@trusting
+def compare(
+    config: Path,
+    strategies: str | None,
+    seeds: int | None,
+    budget: int | None,
+    out: Path,
+    resume: bool,
+    overrides: tuple[str, ...],
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> None:
+    """Put strategies side by side on what CONFIG describes, several seeds each."""
+    from searchmerge.compare.contest import Contest
+    from searchmerge.compare.job import head_to_head
+    from searchmerge.config import load
+    from searchmerge.report import comparison
+    from searchmerge.report.filling import Filling
+
+    settings = [*overrides, *_trust(allow_pickle, trust_remote_code)]
+    settings += [f"budget.evaluations={budget}"] if budget is not None else []
+    loaded = load(config, settings)
+    contest = Contest.of(loaded, strategies.split(",") if strategies else (), seeds)
+    with _resumable(out), Filling(contest.entries, loaded.budget) as filling:
+        shown: Any = {"watch": filling.update, "say": filling.say}
+        content = head_to_head(loaded, contest, out, name=config.stem, resume=resume, **shown)
+    comparison.show(content)
+    click.echo(f"{out}/report.html, {out}/figures, {out}/tables, {out}/comparison.json")
 
 
 @cli.command()
@@ -333,7 +373,7 @@ def _resumable(folder: Path, flag: str = "--resume") -> Iterator[None]:
     except KeyboardInterrupt:
         given = [argument for argument in sys.argv[1:] if argument != flag]
         command = shlex.join(["searchmerge", *given, *([flag] if flag else [])])
-        click.echo(f"\ninterrupted; every finished trial is in {folder}/journal.jsonl; go on with", err=True)
+        click.echo(f"\ninterrupted; every finished trial is kept in {folder}; go on with", err=True)
         click.echo(f"  {command}", err=True)
         sys.exit(INTERRUPTED)
 

@@ -3,6 +3,8 @@
 The rooms are imported once, before the forks, so that a run starts at once; the runs are real processes.
 
     python killed.py CONFIG STRATEGY OUT SEED [CONFIG STRATEGY OUT SEED ...]
+
+Several strategies with commas between them are compared.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ def forked(work: Callable[[], None]) -> int:
 
 def run(config: str, strategy: str, out: Path, *, resume: bool) -> None:
     """What the user types."""
-    sys.argv = ["searchmerge", "optimize", config, "--strategy", strategy, "--out", str(out)]
+    several = "," in strategy
+    how = ["--seeds", "2", "--strategies", strategy] if several else ["--strategy", strategy]
+    sys.argv = ["searchmerge", "compare" if several else "optimize", config, *how, "--out", str(out)]
     sys.argv += ["--resume"] if resume else []
     main()
 
 
-def lines(path: Path) -> int:
-    """Whole lines of a journal that may not be there yet."""
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def lines(out: Path) -> int:
+    """Whole lines of the journals in a folder that may not be there yet."""
+    return sum(path.read_bytes().count(b"\n") for path in out.rglob("journal.jsonl"))
 
 
 def undisturbed(config: str, strategy: str, out: Path, *, resume: bool = False) -> None:
@@ -56,10 +60,9 @@ def undisturbed(config: str, strategy: str, out: Path, *, resume: bool = False) 
 
 
 def killed(config: str, strategy: str, out: Path, at: int, delay: float) -> None:
-    """A run that is killed ``delay`` seconds after its journal has ``at`` lines."""
+    """A run that is killed ``delay`` seconds after its journals have ``at`` lines."""
     child = forked(lambda: run(config, strategy, out, resume=out.exists()))
-    journal = out / "journal.jsonl"
-    while lines(journal) < at and os.waitpid(child, os.WNOHANG) == (0, 0):
+    while lines(out) < at and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.0005)
     time.sleep(delay)
     try:
@@ -73,7 +76,7 @@ def compared(config: str, strategy: str, folder: Path, seed: int) -> None:
     """A run in ``folder/undisturbed``, and the same in ``folder/killed``, killed and resumed."""
     undisturbed(config, strategy, folder / "undisturbed")
     rng = random.Random(seed)
-    total = lines(folder / "undisturbed" / "journal.jsonl")
+    total = lines(folder / "undisturbed")
     for at in sorted(rng.sample(range(1, total - 2), KILLS)):
         killed(config, strategy, folder / "killed", at, rng.uniform(0, 0.02))
     undisturbed(config, strategy, folder / "killed", resume=True)

@@ -24,6 +24,7 @@ from searchmerge.types import Recipe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 @dataclass(frozen=True)
 class _Family:
     """What the page says of a winner that was bred.

@@ -102,7 +102,11 @@ def comparison(
         "budget": {"evaluations": budget},
         "runs": entries,
         "references": {
-            space: {"name": "the default merge", "dev": standing(0.5), "test": standing(0.49) if tested else None}
+            space: {
+                "name": "the default merge",
+                "dev": standing(0.5),
+                "test": standing(0.49) if tested else None,
+            }
             for space in spaces
         },
         "statistics": compare(runs, references).record if whole else None,

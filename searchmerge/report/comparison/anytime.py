@@ -164,7 +164,9 @@ def _ends(axes: Axes, found: Mapping[str, Mapping[str, Any]], by: By) -> None:
     low, high = _floor(found, by), max(max(curve[by]["high"]) for curve in found.values())
     margin = 0.05 * (high - low) or 0.05
     at = next(iter(found.values()))[by]["at"]
-    axes.set(ylim=(low - margin, high + margin), xlim=(at[0] / scale if by == "seconds" else 0, at[-1] / scale))
+    axes.set(
+        ylim=(low - margin, high + margin), xlim=(at[0] / scale if by == "seconds" else 0, at[-1] / scale)
+    )
 
 
 def _floor(found: Mapping[str, Mapping[str, Any]], by: By) -> float:

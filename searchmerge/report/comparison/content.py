@@ -74,7 +74,9 @@ class Compared:
             name: sorted((run for run in runs if run["strategy"] == name), key=lambda run: run["seed"])
             for name in self.strategies
         }
-        return {name: max(of, key=lambda run: run["best"]["dev"]["score"]) for name, of in found.items() if of}
+        return {
+            name: max(of, key=lambda run: run["best"]["dev"]["score"]) for name, of in found.items() if of
+        }
 
 
 def is_comparison(folder: Path) -> bool:

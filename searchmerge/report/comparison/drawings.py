@@ -133,7 +133,9 @@ def how_to_read_paths(folder: Path, compared: Compared) -> str:
         for routes in winners.routes(folder, compared, space).values()
         for route in routes
     ]
-    return f"Of each strategy the winner with the highest dev score. {' '.join(legend(every))}" if every else ""
+    return (
+        f"Of each strategy the winner with the highest dev score. {' '.join(legend(every))}" if every else ""
+    )
 
 
 def _slug(name: str) -> str:

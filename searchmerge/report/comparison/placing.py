@@ -162,7 +162,9 @@ def _dots(axes: Axes, compared: Compared, space: str) -> None:
     low, high = min(map(min, every)), max(map(max, every))
     margin = 0.06 * (high - low) or 0.05
     ends = (low - margin, high + margin)
-    axes.plot(ends, ends, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2.5)), label="equal", zorder=1)
+    axes.plot(
+        ends, ends, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2.5)), label="equal", zorder=1
+    )
     axes.set(xlim=ends, ylim=ends)
     if reference and reference["test"]:
         right = at[0] < sum(ends) / 2

@@ -82,7 +82,10 @@ def terminal(table: Table) -> RichTable:
     lines = [line for _, lines in table.groups for line in lines]
     for place, column in enumerate(table.heads):
         # Neither a word of the head, a score with its deviation nor an interval may be broken; names may.
-        parts = [*column.head.split(), *(part for line in lines for part in re.split(r" (?=\[)", line[place]))]
+        parts = [
+            *column.head.split(),
+            *(part for line in lines for part in re.split(r" (?=\[)", line[place])),
+        ]
         least = 8 if column.words else max(map(len, parts))
         justify: Literal["left", "right"] = "left" if column.words else "right"
         shown.add_column(Text(column.head), justify=justify, overflow="fold", min_width=least)
