@@ -324,6 +324,17 @@ def report(folder: Path) -> None:
     click.echo(str((comparison if comparison.is_comparison(folder) else page).write(folder)))
 
 
+@cli.command()
+@click.argument("folders", metavar="FOLDER…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=8080, show_default=True, help="0 takes a free one.")
+def dashboard(folders: tuple[Path, ...], host: str, port: int) -> None:
+    """Show all runs in FOLDERs and below in Optuna's dashboard, also while they go on."""
+    from searchmerge.dashboard import serve
+
+    serve(folders, host, port, lambda line: click.echo(line, err=True))
+
+
 @cli.command(name="list")
 @click.argument("what", type=click.Choice(["strategies", "spaces", "methods", "metrics"]))
 def list_(what: str) -> None:

@@ -22,13 +22,16 @@ from searchmerge.types import Cross, Evaluation, Outcomes, Trial, UserError
 
 FORMAT = 1
 
+FOR_PEOPLE = {"config", "means"}
+"""Keys of the header that may differ when a run goes on: they follow from the others, or tell about them."""
+
 
 class Journal:
     """The trials of one run, on disk and in memory.
 
     Args:
         path: the file; made with its header where there is none.
-        header: a JSON mapping; the key ``config`` is for people and not compared, all others must be equal to
+        header: a JSON mapping; the keys ``FOR_PEOPLE`` are not compared, all others must be equal to those of
             the header that stands in the file.
         resume: whether an existing file may be gone on with.
 
@@ -62,8 +65,9 @@ class Journal:
         file.truncate(whole)
         file.seek(whole)
         if whole:
-            found, self.trials = parse(content[:whole], self.path)
-            _same_run(found, json.loads(_dumps(header)), self.path)
+            first, *records = _records(content[:whole], self.path)
+            _same_run(_header(first, self.path), json.loads(_dumps(header)), self.path)
+            self.trials = [from_line(record) for record in records]
         else:
             _write(file, header)
         return file
@@ -100,27 +104,67 @@ class Journal:
         self.close()
 
 
+class Reader:
+    """Reads a journal without touching it, as far as it has been written and then on.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        header: its first line, None as long as there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: dict[str, Any] | None = None
+        self._place = self._lines = 0
+
+    def more(self) -> list[Trial]:
+        """The trials that have come since the last call; a torn last line is left for the next one.
+
+        Raises:
+            UserError: no such file, a damaged line, or not the file that was read before.
+        """
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(self._place)
+                content = file.read()
+        except OSError as error:
+            raise UserError(
+                expected="a run's journal.jsonl",
+                got=f"{self.path}: {error.strerror}",
+                cure="give the --out folder of a run",
+            ) from error
+        if size < self._place:
+            raise UserError(
+                expected=f"{self.path} to grow",
+                got=f"{size} bytes, {self._place} of which had been read before",
+                cure="read it again from its beginning",
+            )
+        whole = content[: content.rfind(b"\n") + 1]
+        records = _records(whole, self.path, self._lines)
+        self._place, self._lines = self._place + len(whole), self._lines + len(records)
+        if self.header is None and records:
+            self.header = _header(records.pop(0), self.path)
+        return [from_line(record) for record in records]
+
+
 def read(path: Path) -> tuple[dict[str, Any], list[Trial]]:
     """Read a journal without touching it: header and whole trials; a torn last line is left out.
 
     Raises:
         UserError: no such file, or a damaged line.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            expected="a run's journal.jsonl",
-            got=f"{path}: {error.strerror}",
-            cure="give the --out folder of a run",
-        ) from error
-    return parse(content[: content.rfind(b"\n") + 1], path)
+    reader = Reader(path)
+    trials = reader.more()
+    return reader.header or _header(None, path), trials
 
 
-def parse(content: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]]:
-    """Parse whole lines; ``path`` is for the message of a damaged one."""
+def _records(content: bytes, path: Path, before: int = 0) -> list[Any]:
+    """The JSON values of whole lines, of which the first comes after ``before`` others."""
     records = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=before + 1):
         try:
             records.append(json.loads(line))
         except ValueError as error:
@@ -129,13 +173,17 @@ def parse(content: bytes, path: Path) -> tuple[dict[str, Any], list[Trial]]:
                 got=line[:60].decode(errors="replace"),
                 cure="remove that line and all after it, then resume",
             ) from error
-    if not records or records[0].get("format") != FORMAT:
+    return records
+
+
+def _header(record: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UserError(
             expected=f"a journal of format {FORMAT}",
-            got=f"{path} has another first line" if records else f"{path} is empty",
+            got=f"{path} is empty" if record is None else f"{path} has another first line",
             cure="give the --out folder of a run, made with this version",
         )
-    return records[0], [from_line(record) for record in records[1:]]
+    return record
 
 
 def to_line(trial: Trial) -> dict[str, Any]:
@@ -202,7 +250,7 @@ def _write(file: FileIO, value: Any) -> None:
 
 
 def _same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    for key in sorted((found.keys() | wanted.keys()) - {"config"}):
+    for key in sorted((found.keys() | wanted.keys()) - FOR_PEOPLE):
         if found.get(key) != wanted.get(key):
             raise UserError(
                 expected=f"a run of this config in {path}",

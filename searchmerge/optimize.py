@@ -24,7 +24,7 @@ from searchmerge.provenance import provenance
 from searchmerge.recipes import needed, recipe_file
 from searchmerge.report import card, page
 from searchmerge.search import Recall, search
-from searchmerge.types import Recipe, Trial, UserError, default_genotype, names
+from searchmerge.types import Recipe, Trial, UserError, default_genotype, meanings, names
 
 LIBRARIES = ("torch", "transformers", "numpy", "cma", "optuna", "nevergrad")
 
@@ -197,6 +197,7 @@ def header(bench: Bench) -> dict[str, Any]:
         "space": config.space.model_dump(),
         "seed": config.seed,
         "dims": names(bench.space.dims),
+        **({"means": means} if (means := meanings(bench.space.dims)) else {}),
         "sources": {name: c.fingerprint for name, c in checkpoints.items() if c is not None},
         **({"labels": sources.alignment.record} if sources.alignment else {}),
         **({"stages": bench.stages} if config.before else {}),

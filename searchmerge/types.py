@@ -62,11 +62,14 @@ class Dim:
         default: where the space's default merge lies on it, in ``[0, 1]``.
         choices: None for a real coordinate; else the number of equal bins that ``[0, 1]`` is cut into,
             bin ``k`` being ``[k/choices, (k+1)/choices)``.
+        means: what it stands for, for people: of choices one value each; of a real coordinate the numbers at
+            evenly spaced points from 0 to 1, on straight lines between them; empty where it has no such.
     """
 
     name: str
     default: float
     choices: int | None = None
+    means: tuple[str | float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,19 @@ class Space(Protocol):
 def names(dims: Dims) -> list[str]:
     """The names of coordinates or founders."""
     return list(dims.names) if isinstance(dims, Founders) else [dim.name for dim in dims]
+
+
+def meanings(dims: Dims) -> dict[str, dict[str, list[str | float]]]:
+    """What coordinates stand for, as JSON: a ``line`` of numbers, or ``choices``; the others are left out."""
+    if isinstance(dims, Founders):
+        return {}
+    found: dict[str, dict[str, list[str | float]]] = {}
+    for dim in dims:
+        if dim.choices is not None:
+            found[dim.name] = {"choices": list(dim.means or range(dim.choices))}
+        elif dim.means:
+            found[dim.name] = {"line": list(dim.means)}
+    return found
 
 
 def default_genotype(dims: Dims) -> Genotype:

@@ -150,7 +150,12 @@ class Steps:
         ]
         defaults = [Layer(ground.rest, k) if k < stop else None for k in range(start, start + self.length)]
         self.dims = tuple(
-            Dim(f"step/{t}", centre(choices.index(default), len(choices)), len(choices))
+            Dim(
+                f"step/{t}",
+                centre(choices.index(default), len(choices)),
+                len(choices),
+                tuple("skipped" if choice is None else str(choice) for choice in choices),
+            )
             for t, (choices, default) in enumerate(zip(self._choices, defaults, strict=True), 1)
         )
 
@@ -180,15 +185,20 @@ class Blocks:
         depth = len(ground.between)
         self.length = self._count * depth
         self._sizes = (len(ground.sources), depth, depth + 1)
+        words: dict[str, tuple[str | float, ...]] = {
+            "source": ground.sources,
+            "first": tuple(ground.between),
+            "number": tuple(range(depth + 1)),
+        }
         first = ground.sources.index(ground.rest)
         # The first block is the default path; the others wait, each at the next source.
         defaults = [
             ((first + k) % len(ground.sources), 0, depth if k == 0 else 0) for k in range(self._count)
         ]
         self.dims = tuple(
-            Dim(f"block/{k}/{word}", centre(chosen, size), size)
+            Dim(f"block/{k}/{word}", centre(chosen, len(means)), len(means), means)
             for k, default in enumerate(defaults, 1)
-            for word, chosen, size in zip(("source", "first", "number"), default, self._sizes, strict=True)
+            for (word, means), chosen in zip(words.items(), default, strict=True)
         )
 
     def path(self, point: Sequence[float]) -> list[Layer]:

@@ -38,6 +38,11 @@ class Limits:
         """The coordinate whose factor is 1: the middle, or the end that is 1 itself."""
         return 0.0 if self.low == 1 else 1.0 if self.high == 1 else 0.5
 
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The factors at evenly spaced coordinates: the ends, and the middle if that is the neutral one."""
+        return (self.low, 1.0, self.high) if self.neutral == 0.5 else (self.low, self.high)
+
     def at(self, coordinate: float) -> float:
         """Give the factor at a coordinate: linear on either side of the neutral one, 1 there exactly."""
         away = coordinate - self.neutral
@@ -71,7 +76,7 @@ class Pairs:
     def __init__(self, pairs: Iterable[tuple[Layer, Layer]], limits: Limits) -> None:
         self._limits = limits
         self._place = {pair: k for k, pair in enumerate(pairs)}
-        self.dims = tuple(Dim(f"scale/{i}>{j}", limits.neutral) for i, j in self._place)
+        self.dims = tuple(Dim(f"scale/{i}>{j}", limits.neutral, means=limits.means) for i, j in self._place)
 
     def factors(self, path: Sequence[Layer], point: Sequence[float]) -> list[float]:
         """Look up each step."""
@@ -97,7 +102,7 @@ class Network:
         units = range(1, HIDDEN + 1)
         names = [f"hidden.{unit}/{name}" for unit in units for name in _INPUTS]
         names += [*(f"out/hidden.{unit}" for unit in units), "out/bias"]
-        self.dims = tuple(Dim(f"scale/{name}", 0.5) for name in names)
+        self.dims = tuple(Dim(f"scale/{name}", 0.5, means=(-REACH, REACH)) for name in names)
 
     def factors(self, path: Sequence[Layer], point: Sequence[float]) -> list[float]:
         """Ask the network at each step."""

@@ -29,9 +29,9 @@ class _Axis:
     def dim(self, name: str, default: float) -> Dim:
         if self.discrete:
             nearest = min(range(len(self.values)), key=lambda i: abs(self.values[i] - default))
-            return Dim(name, (nearest + 0.5) / len(self.values), len(self.values))
+            return Dim(name, (nearest + 0.5) / len(self.values), len(self.values), self.values)
         low, high = self.values
-        return Dim(name, min(max((default - low) / (high - low), 0.0), 1.0))
+        return Dim(name, min(max((default - low) / (high - low), 0.0), 1.0), means=self.values)
 
     def value(self, coordinate: float) -> float:
         if self.discrete:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -92,7 +92,7 @@ class PathsSpace:
             ways = _scales(encoding, ground, after[:1], limits if stack in searched else None, scales)
             self._stacks[stack] = _Stack(self._rest, first, encoding, ways, after, len(dims))
             prefix = f"{stack}/" if len(searched) > 1 else ""
-            dims += [Dim(prefix + dim.name, dim.default, dim.choices) for dim in encoding.dims + ways.dims]
+            dims += [replace(dim, name=prefix + dim.name) for dim in encoding.dims + ways.dims]
         self.dims = tuple(dims)
 
     @property
