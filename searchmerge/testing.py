@@ -7,6 +7,12 @@ takes the space and a workshop. They raise ``AssertionError`` with the reason wh
     @pytest.mark.parametrize("check", STRATEGY_CHECKS)
     def test_my_strategy(check):
         check(MyStrategy)
+
+
+    @pytest.mark.parametrize("check", SPACE_CHECKS)
+    def test_my_space(check, tmp_path):
+        workshop = tiny_workshop(tmp_path)
+        check(MySpace({}, experts=workshop.experts, layout=workshop.layout), workshop)
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ import numpy as np
 import torch
 
 from searchmerge.plugins import make_strategy
+from searchmerge.tiny import tiny_workshop as tiny_workshop
 from searchmerge.types import Dim, Founders, Genotype, Recipe, Space, Strategy, default_genotype, names
 from searchmerge.workshop import Workshop
 
@@ -192,7 +199,7 @@ STRATEGY_CHECKS: tuple[Callable[[Make], None], ...] = (
 
 
 def check_dims(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (called like the others)
-    """Coordinates have names of their own, defaults inside the cube, and one choice or more."""
+    """Coordinates have names of their own, defaults in the cube, one choice or more, as many meanings."""
     dims = space.dims
     assert len(set(names(dims))) == len(names(dims)), "two of the dimensions have one name"
     assert space.models > 0, "realising needs the live model at least"
@@ -201,6 +208,8 @@ def check_dims(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (calle
     for dim in dims:
         assert 0 <= dim.default <= 1, f"{dim.name}: the default {dim.default} is outside the unit cube"
         assert dim.choices is None or dim.choices >= 1, f"{dim.name}: {dim.choices} choices"
+        meant = len(dim.means) >= 2 if dim.choices is None else len(dim.means) == dim.choices
+        assert meant or not dim.means, f"{dim.name}: stands for {len(dim.means)} values"
 
 
 def check_recipes(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (called like the others)

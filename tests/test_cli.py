@@ -311,7 +311,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "bad range": (changed("space", weight=[1.0, 0.0]), "low < high"),
     "unknown method": (changed("space", method="frankenmerge"), "frankenmerge"),
     "unknown space": (changed("space", kind="hyperspace"), "coefficients"),
-    "unknown strategy": (changed("strategy", kind="annealing"), "cmaes"),
+    "unknown strategy": (changed("strategy", kind="guesswork"), "cmaes"),
     "unknown option": (changed("strategy", kind="de", popsize=3), "popsize"),
     "bad option": (changed("strategy", kind="de", population=1), "population"),
     "unknown optimizer": (changed("strategy", kind="nevergrad", optimizer="Nope"), "Nope"),

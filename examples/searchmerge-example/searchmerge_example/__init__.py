@@ -1,0 +1,1 @@
+"""A strategy and a space for searchmerge, to copy from."""
