@@ -1,7 +1,7 @@
 """Runs as Optuna studies, whatever strategy made them: for Optuna's plots, importances and dashboard.
 
-A study holds one finished trial a journal line, under its number. What a run does not have Optuna asks for
-all the same, and is made up: a trial's parameters and its times, see :func:`load_study`.
+A study holds one finished trial a journal line, under its number. Its times are made up, since Optuna asks
+for dates and a journal has none: see :func:`load_study`.
 """
 
 from __future__ import annotations
