@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from searchmerge.isolation import PrivateGlobals
-from searchmerge.strategies._options import flag, real, whole
+from searchmerge.strategies._options import flag, one_of, real, whole
 from searchmerge.types import Candidate, Dim, default_genotype
 
 LEAST_IN_BINS = 0.3
@@ -23,18 +23,24 @@ class CMAES:
 
     N. Hansen, A. Ostermeier: Completely Derandomized Self-Adaptation in Evolution Strategies. Evolutionary
     Computation 9(2), 2001. When pycma's own criteria say that a run has come to its end, another starts at
-    a random point with twice the population: A. Auger, N. Hansen: A Restart CMA Evolution Strategy With
-    Increasing Population Size. CEC 2005.
+    a random point. With ``ipop`` its population is twice the last one's: A. Auger, N. Hansen: A Restart CMA
+    Evolution Strategy With Increasing Population Size. CEC 2005. With ``bipop`` such runs take turns with
+    runs of a small population and a small deviation, so that both have spent as many evaluations: N.
+    Hansen: Benchmarking a BI-Population CMA-ES on the BBOB-2009 Function Testbed. GECCO 2009; details as in
+    pycma's ``fmin``, which counts the first run as small, and whose small population is ``⌊p (q/p)^u²⌋``,
+    the first one being p, the largest so far q, and u from 0 to 1.
 
     Args:
         dims: the coordinates; one with choices stays a real number, which the space bins, and whose
             deviation is kept so large that other choices are tried to the end.
         seed: of the strategy's own generator.
         budget: not used.
+        restarts: ``ipop`` or ``bipop``.
         sigma0: first standard deviation of a coordinate, as a part of its range.
         population: points a generation; left out: pycma's ``4 + 3 ln n``.
-        diagonal: adapt the variances alone, which learns faster where the dimensions are many (R. Ros,
-            N. Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity. PPSN 2008).
+        diagonal: separable CMA-ES, which adapts the variances alone and learns faster where the dimensions
+            are many (R. Ros, N. Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space
+            Complexity. PPSN 2008), at pycma's rates for that.
 
     Raises:
         UserError: an option is out of its range.
@@ -46,10 +52,12 @@ class CMAES:
         *,
         seed: int,
         budget: int | None = None,
+        restarts: str = "ipop",
         sigma0: float = 0.15,
         population: int | None = None,
         diagonal: bool = False,
     ) -> None:
+        self._bipop = one_of("restarts", restarts, ("ipop", "bipop")) == "bipop"
         self._sigma0 = real("sigma0", sigma0, low=1e-6, high=1)
         self._diagonal = flag("diagonal", diagonal)
         size = None if population is None else whole("population", population, least=2)
@@ -62,13 +70,16 @@ class CMAES:
         # pycma draws its points from the generator it is given, but an index for a check of its own from
         # numpy's global one.
         self._globals = PrivateGlobals(seed)
-        self._run = self._start(default_genotype(self._dims), size)
+        self._run = self._start(default_genotype(self._dims), self._sigma0, popsize=size)
+        self._first = self._largest = self._run.popsize
+        self._small = True
+        self._spent = {True: 0, False: 0}
         self._points: list[npt.NDArray[np.float64]] = []
 
     def ask(self) -> Sequence[Candidate]:
         """Give the next generation."""
         if self._points and self._run.stop():
-            self._run = self._start(self._rng.random(self._run.N), 2 * self._run.popsize)
+            self._run = self._again()
         with self._globals:
             self._points = self._run.ask()
         return [Candidate(tuple(np.clip(point[: self._searched], 0, 1).tolist())) for point in self._points]
@@ -84,23 +95,33 @@ class CMAES:
         with self._globals:
             self._run.tell(self._points, _losses(scores))
 
-    def _start(self, mean: Sequence[float] | npt.NDArray[np.float64], population: int | None) -> Any:
+    def _again(self) -> Any:
+        """Start the next run: a large one, or, if those have spent more, a small one."""
+        self._spent[self._small] += self._run.countevals
+        mean = self._rng.random(self._run.N)
+        self._small = self._bipop and self._spent[True] < self._spent[False]
+        if not self._small:
+            self._largest *= 2
+            return self._start(mean, self._sigma0, popsize=self._largest)
+        u, v = self._rng.random(2).tolist()
+        size = int(self._first * (self._largest / self._first) ** u**2)
+        return self._start(mean, self._sigma0 * 0.01**v, popsize=size, maxiter=self._spent[False] / 2 / size)
+
+    def _start(self, mean: Sequence[float] | npt.NDArray[np.float64], sigma: float, **options: Any) -> Any:
         import cma  # here, because the import is slow
 
-        options = {
+        options = {name: value for name, value in options.items() if value is not None} | {
             "bounds": [0, 1],
             "seed": np.nan,  # pycma's way to say: leave the global generator alone
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "CMA_diagonal": self._diagonal,
-            "CMA_stds": [max(1.0, FIRST_IN_BINS * width / self._sigma0) for width in self._widths],
+            "CMA_stds": [max(1.0, FIRST_IN_BINS * width / sigma) for width in self._widths],
             "minstd": [LEAST_IN_BINS * width for width in self._widths],
             "verbose": -9,
             "verb_log": 0,
         }
-        if population is not None:
-            options["popsize"] = population
         with self._globals:
-            return cma.CMAEvolutionStrategy(np.asarray(mean), self._sigma0, options)
+            return cma.CMAEvolutionStrategy(np.asarray(mean), sigma, options)
 
 
 def _losses(scores: Sequence[float]) -> list[float]:

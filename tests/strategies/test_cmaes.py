@@ -52,6 +52,77 @@ def test_it_starts_anew_with_twice_the_population() -> None:
     assert sizes[-1] == 2 * sizes[0]
 
 
+def plainly(seed: int, evaluations: int) -> tuple[list[Genotype], list[int]]:
+    """BIPOP-CMA-ES as pycma's ``fmin`` has it, from pycma's class: the points, and each run's population."""
+    rng = np.random.default_rng(seed)
+    points: list[Genotype] = []
+    sizes: list[int] = []
+    small: list[int] = []
+    large: list[int] = []
+    mean, first, sigma, limit = np.array([dim.default for dim in DIMS]), 8, 0.15, np.inf
+    size, kind = first, small
+    while True:
+        options = {
+            "bounds": [0, 1],
+            "seed": np.nan,
+            "randn": lambda *shape: rng.standard_normal(shape),
+            "verbose": -9,
+            "verb_log": 0,
+            "popsize": size,
+            "maxiter": limit,
+        }
+        run, spent = cma.CMAEvolutionStrategy(mean, sigma, options), 0
+        sizes.append(size)
+        while not (spent and run.stop()):
+            asked = run.ask()
+            spent += len(asked)
+            points += [tuple(point) for point in asked]
+            if len(points) >= evaluations:
+                return points[:evaluations], sizes
+            run.tell(asked, [-sphere(tuple(point)) for point in asked])
+        kind.append(spent)
+        mean = rng.random(4)
+        if sum(small) < sum(large):
+            kind, u = small, rng.random()
+            size = int(first * (2 ** len(large)) ** (u * u))
+            sigma, limit = 0.15 * 10 ** (-2 * rng.random()), 0.5 * sum(large) / size
+        else:
+            kind, size, sigma, limit = large, first * 2 ** (len(large) + 1), 0.15, np.inf
+    raise AssertionError
+
+
+def test_bipop_is_the_loop_of_pycmas_fmin() -> None:
+    expected, sizes = plainly(5, 9000)
+    assert len(sizes) > 6
+    assert 16 in sizes
+    assert 32 in sizes
+    assert any(size not in (8, 16, 32, 64) for size in sizes)
+    found = drive(CMAES(DIMS, seed=5, restarts="bipop"), sphere, 9000)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_separable_cma_learns_many_axes_faster() -> None:
+    dims = tuple(Dim(f"x{i:02}", 0.4) for i in range(30))
+
+    def ellipsoid(genotype: Genotype) -> float:
+        return float(-sum(10 ** (4 * i / 29) * (x - 0.6) ** 2 for i, x in enumerate(genotype)))
+
+    full, separable = (
+        max(map(ellipsoid, drive(CMAES(dims, seed=0, diagonal=word), ellipsoid, 3000)))
+        for word in (False, True)
+    )
+    assert separable > full / 100
+
+
+def test_its_rates_are_about_those_of_ros_and_hansen() -> None:
+    """They take (n + 2) / 3 times the rates of the full matrix; pycma's own are near it, as the docs say."""
+    for n, said in ((12, 4.0), (60, 21.6)):
+        rates = cma.CMAEvolutionStrategy([0.5] * n, 0.1, {"verbose": -9}).sp
+        ratio = (rates.c1_sep + rates.cmu_sep) / (rates.c1 + rates.cmu)
+        assert ratio == pytest.approx(said, abs=0.05)
+        assert 0.8 < ratio / ((n + 2) / 3) < 1.25
+
+
 def test_a_choice_is_still_tried_at_the_end() -> None:
     dims = (Dim("a", 0.5, choices=5), Dim("x", 0.5))
     asked = drive(CMAES(dims, seed=0), lambda g: -((g[0] - 0.5) ** 2) - (g[1] - 0.3) ** 2, 300)[-100:]
@@ -65,7 +136,9 @@ def test_population_and_diagonal_are_options() -> None:
     assert full != diagonal
 
 
-@pytest.mark.parametrize("options", [{"sigma0": 0}, {"sigma0": "x"}, {"population": 1}, {"diagonal": 1}])
+@pytest.mark.parametrize(
+    "options", [{"sigma0": 0}, {"sigma0": "x"}, {"restarts": "x"}, {"population": 1}, {"diagonal": 1}]
+)
 def test_bad_options_are_named(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
         CMAES(DIMS, seed=0, **options)  # type: ignore[arg-type]
