@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+_Reals: TypeAlias = npt.NDArray[np.float64]
 
 
 class Settings(NamedTuple):
@@ -33,6 +36,9 @@ class Adaptation(Protocol):
 
     def turn(self) -> None:
         """As many children as there are members have been learned from."""
+
+    def leave(self, i: int) -> None:
+        """Member ``i`` has left; those after it move up by one."""
 
 
 class Fixed:
@@ -56,6 +62,9 @@ class Fixed:
         """Learn nothing."""
 
     def turn(self) -> None:
+        """Do nothing."""
+
+    def leave(self, i: int) -> None:
         """Do nothing."""
 
 
@@ -88,6 +97,10 @@ class JDE(Fixed):
         """What was good for the child stays with it."""
         if gain > 0:
             self._own[i] = settings
+
+    def leave(self, i: int) -> None:
+        """Forget the member's own."""
+        del self._own[i]
 
 
 class JADE(Fixed):
@@ -149,11 +162,38 @@ class SHADE(Fixed):
         """Overwrite the oldest place of the memory with the weighted means (eq. 7 to 9)."""
         if self._successes:
             f, cr, gain = np.array(self._successes).T
-            weight = gain / gain.sum()
-            means = float((weight * f**2).sum() / (weight * f).sum()), float((weight * cr).sum())
-            self._memory[self._next] = means
+            self._memory[self._next] = self._means(f, cr, gain / gain.sum())
             self._next = (self._next + 1) % len(self._memory)
             self._successes = []
+
+    def _means(self, f: _Reals, cr: _Reals, weight: _Reals) -> tuple[float, float]:
+        return _lehmer(f, weight), float((weight * cr).sum())
+
+
+class LSHADE(SHADE):
+    """As SHADE, with six places; Cr by the Lehmer mean too, and 0 for good in a place that once got 0.
+
+    Tanabe & Fukunaga 2014 ("Improving the search performance of SHADE using linear population size
+    reduction"), algorithms 1 and 2 and table I.
+    """
+
+    PLACES = 6
+    ZERO = -1.0
+    """Stands for the paper's ⊥ in place of a mean of Cr."""
+
+    def __init__(self, start: Settings, rules: Sequence[str], size: int, rng: np.random.Generator) -> None:
+        super().__init__(start, rules, self.PLACES, rng)
+
+    def draw(self, i: int) -> Settings:
+        """Draw a place of the memory, then F and Cr around what it holds."""
+        f, cr = self._memory[int(self._rng.integers(self.PLACES))]
+        crossover = 0.0 if cr == self.ZERO else _normal(cr, self._rng)
+        return Settings(self._start.rule, _cauchy(f, self._rng), crossover)
+
+    def _means(self, f: _Reals, cr: _Reals, weight: _Reals) -> tuple[float, float]:
+        if self._memory[self._next][1] == self.ZERO or cr.max() == 0:
+            return _lehmer(f, weight), self.ZERO
+        return _lehmer(f, weight), _lehmer(cr, weight)
 
 
 class SaDE(Fixed):
@@ -200,8 +240,13 @@ ADAPTATIONS: Mapping[str, type[Fixed]] = {
     "jde": JDE,
     "jade": JADE,
     "shade": SHADE,
+    "lshade": LSHADE,
     "sade": SaDE,
 }
+
+
+def _lehmer(values: _Reals, weight: _Reals) -> float:
+    return float((weight * values**2).sum() / (weight * values).sum())
 
 
 def _normal(mean: float, rng: np.random.Generator) -> float:

@@ -73,3 +73,6 @@ class Searched:
 
     def turn(self) -> None:
         """Do nothing."""
+
+    def leave(self, i: int) -> None:
+        """Do nothing."""

@@ -17,6 +17,8 @@ class Crossing(Protocol):
     """The members of a population, whatever they are."""
 
     members: list[Any]
+    archive: list[Any]
+    """Members that a child has replaced, or none; their slots follow those of the members."""
 
     def founders(self) -> list[Genotype]:
         """What to evaluate first."""
@@ -62,6 +64,7 @@ class Points:
     def __init__(self, dims: Sequence[Dim], size: int, rng: np.random.Generator) -> None:
         self.members: list[npt.NDArray[np.float64]] = list(rng.random((size, len(dims))))
         self.members[0] = np.array(default_genotype(dims))
+        self.archive: list[npt.NDArray[np.float64]] = []
 
     def founders(self) -> list[Genotype]:
         """All members."""
@@ -69,7 +72,8 @@ class Points:
 
     def child(self, i: int, mutant: Terms, cr: float, rng: np.random.Generator) -> Genotype:
         """Take each coordinate of the mutant with probability ``cr``, one for sure (Storn & Price, eq. 4)."""
-        point = sum(coefficient * self.members[k] for k, coefficient in mutant)
+        everyone = self.members + self.archive
+        point = sum(coefficient * everyone[k] for k, coefficient in mutant)
         crossed = rng.random(len(self.members[i])) < cr
         crossed[rng.integers(len(crossed))] = True
         child: list[float] = reflect(np.where(crossed, point, self.members[i])).tolist()
@@ -90,6 +94,7 @@ class Models:
     def __init__(self, founders: Founders) -> None:
         self._together = founders.together
         self.members: list[Individual] = list(founders.names)
+        self.archive: list[Individual] = []
 
     def founders(self) -> list[Genotype]:
         """The population if it is scored as one, else each member."""

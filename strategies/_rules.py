@@ -98,6 +98,7 @@ def mutant(
     *,
     random_donor: float = 1.0,
     best_share: float = 0.2,
+    archived: int = 0,
 ) -> Terms:
     """Draw who takes part in the mutant of member ``i``, and give it as a sum without repeated members.
 
@@ -109,10 +110,15 @@ def mutant(
         rng: draws donors first.
         random_donor: with ``donor or best``, the probability of the donor.
         best_share: with ``pbest``, the share of the members that count as best, at least two.
+        archived: slots after the members', of which the donor that is subtracted may be one too (Zhang &
+            Sanderson 2009, eq. 7).
     """
     rule = RULES[name]
     others = [k for k in range(len(scores)) if k != i]
     donors = [int(k) for k in rng.choice(others, size=rule.donors, replace=False)]
+    if archived and rule.donors > 1:
+        pool = [k for k in others if k not in donors[:-1]] + [len(scores) + k for k in range(archived)]
+        donors[-1] = int(rng.choice(pool))
     leader = i
     if rule.leader == "best":
         leader = int(np.argmax(scores))

@@ -23,7 +23,7 @@ from searchmerge.plugins import make_strategy
 from searchmerge.search import search
 from searchmerge.spaces.population import PopulationSpace
 from searchmerge.strategies.de import DifferentialEvolution
-from searchmerge.testing import SPACES, STRATEGY_CHECKS, Make, check_learns, check_plateaus, drive, sphere
+from searchmerge.testing import SPACES, STRATEGY_CHECKS, Make, check_learns, drive, sphere
 from searchmerge.types import Cross, Evaluation, Recipe, Trial
 
 STRATEGIES = {point.name: point for point in entry_points(group="searchmerge.strategies")}
@@ -35,6 +35,21 @@ def load(name: str) -> Make:
     return made
 
 
+LATE = {
+    "check_repeats": 45,
+    "check_failures": 65,
+    "check_plateaus": 285,
+    "check_finish": 185,
+    "check_learns": 100,
+}
+"""Where the process of ``gp`` starts in the long checks: a point of it takes a second."""
+
+
+def made_for(check: Callable[[Make], None], name: str) -> Make:
+    late = LATE.get(check.__name__) if name == "gp" else None
+    return partial(load(name), startup=late) if late else load(name)
+
+
 def test_ours_are_found_by_their_entry_points() -> None:
     declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert declared["entry-points"]["searchmerge.strategies"].keys() <= STRATEGIES.keys()
@@ -43,14 +58,12 @@ def test_ours_are_found_by_their_entry_points() -> None:
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=lambda check: check.__name__)
 def test_contract(name: str, check: Callable[[Make], None]) -> None:
-    # The process takes seconds a point where 300 are known: plateaus are tried on the last ones alone.
-    late = name == "gp" and check is check_plateaus
-    check(partial(load(name), startup=285) if late else load(name))
+    check(made_for(check, name))
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - BLIND))
 def test_learns(name: str) -> None:
-    check_learns(load(name))
+    check_learns(made_for(check_learns, name))
 
 
 @pytest.mark.parametrize("name", sorted(BLIND))
@@ -69,6 +82,8 @@ CONFIGURATIONS: list[dict[str, Any]] = [
       for update, selection in (("generation", "ties"), ("sequential", "strict"))),
     *({"adaptation": f"search:{name}", "update": "sequential"} for name in ("random", "cmaes")),
     {"adaptation": "shade", "rule": "current-to-pbest/1", "population": 8, "floors": False},
+    {"adaptation": "lshade", "rule": "current-to-pbest/1", "reduction": "linear", "archive": 2.6},
+    {"adaptation": "jde", "update": "sequential", "population": 30, "reduction": "linear", "archive": 1},
 ]  # fmt: skip
 for configuration in CONFIGURATIONS:
     if configuration.get("rule") == "evolver-code" or configuration.get("adaptation", "")[:6] == "search":

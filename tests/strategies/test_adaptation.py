@@ -21,7 +21,7 @@ from searchmerge.types import Candidate, Cross, Dim, Dims, Founders, Strategy, U
 
 RULES = ("rand/1", "best/1", "evolver")
 START = Settings("best/1", 0.6, 0.4)
-LEARNING = ("jde", "jade", "shade", "sade")
+LEARNING = ("jde", "jade", "shade", "lshade", "sade")
 
 
 def made(name: str, *, size: int = 5, seed: int = 0, start: Settings = START) -> Fixed:
@@ -328,7 +328,7 @@ def test_the_strategy_teaches_what_it_is_told(name: str) -> None:
         for told in (scores, squared, none)
     )
     assert rising != stuck
-    assert (rising == uneven) == (name != "shade")
+    assert (rising == uneven) == (name not in ("shade", "lshade"))
 
 
 def test_a_child_that_replaces_a_failure_has_no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
