@@ -1,7 +1,7 @@
 """Every strategy on the demo's config with one budget: dev and test of the winners over seeds.
 
     python -m benchmarks.strategies searchmerge-demo/tasks.yaml --out runs/strategies \
-        [--strategies de,cmaes,tpe,gp,nevergrad,grid,qmc,random] [--seeds 3] [--budget 120]
+        [--strategies de,cmaes,tpe,gp,nevergrad,pattern,grid,qmc,random] [--seeds 3] [--budget 120]
 
 All runs share one workshop. A run that is there is gone on with, so the command may be stopped and repeated.
 """
@@ -32,7 +32,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("config", type=Path)
     options.add_argument("--out", type=Path, required=True)
-    options.add_argument("--strategies", default="de,cmaes,tpe,gp,nevergrad,grid,qmc,random")
+    options.add_argument("--strategies", default="de,cmaes,tpe,gp,nevergrad,pattern,grid,qmc,random")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--budget", type=int)
     arguments = options.parse_args()

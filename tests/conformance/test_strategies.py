@@ -22,7 +22,10 @@ from searchmerge.layout import Layout
 from searchmerge.plugins import make_strategy
 from searchmerge.search import search
 from searchmerge.spaces.population import PopulationSpace
+from searchmerge.strategies.cmaes import CMAES
 from searchmerge.strategies.de import DifferentialEvolution
+from searchmerge.strategies.pattern import Pattern
+from searchmerge.strategies.qmc import QMC
 from searchmerge.testing import SPACES, STRATEGY_CHECKS, Make, check_learns, drive, sphere
 from searchmerge.types import Cross, Evaluation, Recipe, Trial
 
@@ -110,6 +113,23 @@ def test_de_keeps_the_contract_however_it_is_set(
 )
 def test_de_learns_however_it_is_set(options: dict[str, Any]) -> None:
     check_learns(partial(DifferentialEvolution, **options))
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (CMAES, {"restarts": "bipop"}),
+        (CMAES, {"diagonal": True}),
+        (Pattern, {"together": True}),
+        (QMC, {"sequence": "halton"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=lambda check: check.__name__)
+def test_others_keep_the_contract_however_they_are_set(
+    make: Make, options: dict[str, Any], check: Callable[[Make], None]
+) -> None:
+    check(partial(make, **options))
 
 
 # The same class drives whole models.
