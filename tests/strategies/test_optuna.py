@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 import pytest
 from scipy.stats import qmc
@@ -69,7 +70,7 @@ def test_the_points_of_qmc_are_the_default_and_the_sequence(name: str, engine: A
 def test_the_points_of_qmc_fill_the_cube() -> None:
     """Of 64 Sobol points, one lies in each 64th of any coordinate, and a quarter in each half of each two."""
     dims = tuple(Dim(f"x{i}", 0.5) for i in range(5))
-    points = np.array(drive(QMC(dims, seed=2), sphere, 65)[1:])
+    points: npt.NDArray[np.float64] = np.array(drive(QMC(dims, seed=2), sphere, 65)[1:])
     for column in points.T:
         assert sorted((64 * column).astype(int)) == list(range(64))
     for i in range(5):

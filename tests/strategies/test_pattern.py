@@ -80,7 +80,8 @@ def test_floors_change_no_decision(seed: int, together: bool, name: str) -> None
     """A poll that does not exceed the score of where the search is may be stopped, ties included."""
 
     def asked(*, obeyed: bool) -> tuple[list[Genotype], int]:
-        strategy, found, stopped = Pattern(SPACES[name], seed=seed, together=together), [], 0
+        strategy, stopped = Pattern(SPACES[name], seed=seed, together=together), 0
+        found: list[Genotype] = []
         while len(found) < 200:
             batch = strategy.ask()
             found += [candidate.genotype for candidate in batch]
