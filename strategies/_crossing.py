@@ -53,7 +53,10 @@ def crossing(dims: Dims, population: int | None, rng: np.random.Generator) -> Cr
 
 
 class Points:
-    """Points of the unit cube, with binomial crossover and reflection at the bounds.
+    """Points of the unit cube, with binomial crossover.
+
+    A real coordinate that leaves the cube is reflected; one with choices is drawn anew, since reflected it
+    would mostly land in the outer bins, which are no likelier to be right than the others.
 
     Args:
         dims: the coordinates; one with choices stays a real number, the space bins it.
@@ -65,6 +68,7 @@ class Points:
         self.members: list[npt.NDArray[np.float64]] = list(rng.random((size, len(dims))))
         self.members[0] = np.array(default_genotype(dims))
         self.archive: list[npt.NDArray[np.float64]] = []
+        self._binned = np.array([dim.choices is not None for dim in dims])
 
     def founders(self) -> list[Genotype]:
         """All members."""
@@ -76,8 +80,10 @@ class Points:
         point = sum(coefficient * everyone[k] for k, coefficient in mutant)
         crossed = rng.random(len(self.members[i])) < cr
         crossed[rng.integers(len(crossed))] = True
-        child: list[float] = reflect(np.where(crossed, point, self.members[i])).tolist()
-        return tuple(child)
+        child = np.where(crossed, point, self.members[i])
+        lost = self._binned & ((child < 0) | (child > 1))
+        child[lost] = rng.random(np.count_nonzero(lost))
+        return tuple(reflect(child).tolist())
 
     def replace(self, i: int, child: Genotype, trial: int) -> None:
         """Put the child's point in the place of member ``i``."""

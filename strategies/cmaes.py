@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from searchmerge.isolation import PrivateGlobals
 from searchmerge.strategies._options import flag, one_of, real, whole
-from searchmerge.types import Candidate, Dim, default_genotype
+from searchmerge.types import Candidate, Dim, Genotype, default_genotype
 
-LEAST_IN_BINS = 0.3
-"""Smallest standard deviation of a choice, in bins: one point in ten leaves the bin that the mean is in."""
 FIRST_IN_BINS = 1.5
-"""Its first one, at least: three in four leave, since categories beyond the next may be the better ones."""
+"""First deviation of a choice, at least, in bins: three in four points leave the mean's, since categories
+beyond the next may be the better ones."""
 
 
 class CMAES:
@@ -31,13 +30,13 @@ class CMAES:
     the first one being p, the largest so far q, and u from 0 to 1.
 
     Args:
-        dims: the coordinates; one with choices stays a real number, which the space bins, and whose
-            deviation is kept so large that other choices are tried to the end.
+        dims: the coordinates; one with choices becomes an integer variable of pycma, whose deviation is kept
+            so large that other choices are tried to the end (T. Marty et al.: LB+IC-CMA-ES. PPSN 2024).
         seed: of the strategy's own generator.
         budget: not used.
         restarts: ``ipop`` or ``bipop``.
         sigma0: first standard deviation of a coordinate, as a part of its range.
-        population: points a generation; left out: pycma's ``4 + 3 ln n``.
+        population: points a generation; left out: pycma's ``4 + 3 ln n``, more where there are choices.
         diagonal: separable CMA-ES, which adapts the variances alone and learns faster where the dimensions
             are many (R. Ros, N. Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space
             Complexity. PPSN 2008), at pycma's rates for that.
@@ -65,10 +64,13 @@ class CMAES:
         padding = [Dim("nothing", 0.5)] * (len(dims) == 1)
         self._dims = (*dims, *padding)
         self._searched = len(dims)
-        self._widths = [1 / dim.choices if dim.choices else 0.0 for dim in self._dims]
+        self._integers = [i for i, dim in enumerate(self._dims) if dim.choices]
+        # pycma's variables are a stretched cube: bin k of a choice reaches from k - 0.5 to k + 0.5.
+        self._stretch = np.array([float(dim.choices or 1) for dim in self._dims])
+        self._shift = np.array([0.5 if dim.choices else 0.0 for dim in self._dims])
         self._rng = np.random.default_rng(seed)
-        # pycma draws its points from the generator it is given, but an index for a check of its own from
-        # numpy's global one.
+        # pycma draws its points from the generator it is given, but an index for a check of its own, and what
+        # it needs for integer variables, from numpy's global one.
         self._globals = PrivateGlobals(seed)
         self._run = self._start(default_genotype(self._dims), self._sigma0, popsize=size)
         self._first = self._largest = self._run.popsize
@@ -82,7 +84,7 @@ class CMAES:
             self._run = self._again()
         with self._globals:
             self._points = self._run.ask()
-        return [Candidate(tuple(np.clip(point[: self._searched], 0, 1).tolist())) for point in self._points]
+        return [Candidate(self._genotype(point)) for point in self._points]
 
     def tell(self, scores: Sequence[float]) -> None:
         """Adapt to the scores of the generation.
@@ -107,21 +109,28 @@ class CMAES:
         size = int(self._first * (self._largest / self._first) ** u**2)
         return self._start(mean, self._sigma0 * 0.01**v, popsize=size, maxiter=self._spent[False] / 2 / size)
 
+    def _genotype(self, point: npt.NDArray[np.float64]) -> Genotype:
+        x = np.array(point)
+        x[self._integers] = np.round(x[self._integers])  # before version 4.3 pycma leaves this to the user
+        cube = np.clip((x + self._shift) / self._stretch, 0, 1)
+        return tuple(cube[: self._searched].tolist())
+
     def _start(self, mean: Sequence[float] | npt.NDArray[np.float64], sigma: float, **options: Any) -> Any:
         import cma  # here, because the import is slow
 
+        start = np.asarray(mean) * self._stretch - self._shift
         options = {name: value for name, value in options.items() if value is not None} | {
-            "bounds": [0, 1],
+            "bounds": [list(-self._shift), list(self._stretch - self._shift)],
+            "integer_variables": self._integers,
             "seed": np.nan,  # pycma's way to say: leave the global generator alone
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "CMA_diagonal": self._diagonal,
-            "CMA_stds": [max(1.0, FIRST_IN_BINS * width / sigma) for width in self._widths],
-            "minstd": [LEAST_IN_BINS * width for width in self._widths],
+            "CMA_stds": np.where(self._shift, np.maximum(self._stretch, FIRST_IN_BINS / sigma), 1.0),
             "verbose": -9,
             "verb_log": 0,
         }
         with self._globals:
-            return cma.CMAEvolutionStrategy(np.asarray(mean), sigma, options)
+            return cma.CMAEvolutionStrategy(start, sigma, options)
 
 
 def _losses(scores: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from searchmerge.plugins import make_strategy
 from searchmerge.strategies._adaptation import ADAPTATIONS
-from searchmerge.strategies._crossing import reflect
+from searchmerge.strategies._crossing import Points, reflect
 from searchmerge.strategies._rules import RULES, mutant
 from searchmerge.strategies.de import DifferentialEvolution
 from searchmerge.testing import drive, sphere
@@ -561,6 +561,22 @@ def test_a_mutant_is_a_sum_of_members_each_once_with_coefficients_that_add_up_to
     expected = formula(rule, vectors[i], vectors[b], list(vectors[r]), f)
     found = sum(coefficient * vectors[k] for k, coefficient in terms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@given(st.floats(-2, 3), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_outside_a_real_is_reflected_and_a_choice_drawn_anew(x: float, within: float, seed: int) -> None:
+    """A mutant of which everything is taken, at ``x`` in the first three coordinates."""
+    dims = (Dim("a", 0.5), Dim("b", 0.5, choices=4), Dim("c", 0.5, choices=2), Dim("d", 0.5, choices=3))
+    points = Points(dims, 3, np.random.default_rng(0))
+    points.members[1] = np.array([x, x, x, within])
+    a, b, c, d = points.child(0, [(1, 1.0)], 1.0, np.random.default_rng(seed))
+    draws = np.random.default_rng(seed)
+    draws.random(4), draws.integers(4)
+    inside = 0 <= x <= 1
+    folded = abs(x) % 2
+    assert a == pytest.approx(min(folded, 2 - folded), abs=1e-12)
+    assert (b, c) == ((x, x) if inside else tuple(draws.random(2)))
+    assert d == within
 
 
 def test_without_a_difference_the_best_is_copied() -> None:
