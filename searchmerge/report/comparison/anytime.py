@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from searchmerge.compare.field import FloatArray
 from searchmerge.report.comparison.content import Compared
 from searchmerge.report.comparison.look import LIGHT, Look, looks, name_lines, named, room
 from searchmerge.report.figures import INCH, NARROW, WIDE, canvas, framed
@@ -22,7 +21,7 @@ BANDS = 6
 """Up to so many strategies have their bands in one panel; of more each gets one of its own."""
 
 _LINE, _EDGE, _SMALL, _HEAD = 15, 84, 128, 24
-"""Points of a name, of what surrounds a panel, of the height of a small one, and of what stands above these."""
+"""Points of a name, of what surrounds a panel, of the height of a small one, and of what is above these."""
 
 _TURNS = 9
 """Markers along a line."""
@@ -164,9 +163,8 @@ def _ends(axes: Axes, found: Mapping[str, Mapping[str, Any]], by: By) -> None:
     low, high = _floor(found, by), max(max(curve[by]["high"]) for curve in found.values())
     margin = 0.05 * (high - low) or 0.05
     at = next(iter(found.values()))[by]["at"]
-    axes.set(
-        ylim=(low - margin, high + margin), xlim=(at[0] / scale if by == "seconds" else 0, at[-1] / scale)
-    )
+    start = at[0] / scale if by == "seconds" else 0
+    axes.set(ylim=(low - margin, high + margin), xlim=(start, max(at[-1] / scale, start + 1e-3)))
 
 
 def _floor(found: Mapping[str, Mapping[str, Any]], by: By) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,22 @@ class Drawing:
     note: str
     draw: Callable[..., Figure]
     small: bool = False
+
+
+def parts(folder: Path, compared: Compared) -> dict[str, list[Drawing]]:
+    """All figures by the part of the page where they stand; none where nothing has been computed.
+
+    Raises:
+        UserError: the journal of a run that found a path is not there.
+    """
+    if compared.statistics is None:
+        return {"course": [], "standing": [], "tested": [], "found": []}
+    return {
+        "course": list(course(compared)),
+        "standing": list(standing(compared)),
+        "tested": list(tested(compared)),
+        "found": list(_told_apart(found(folder, compared))),
+    }
 
 
 def course(compared: Compared) -> Iterator[Drawing]:
@@ -125,8 +142,18 @@ def found(folder: Path, compared: Compared) -> Iterator[Drawing]:
                 )
 
 
+def _told_apart(drawings: Iterable[Drawing]) -> Iterator[Drawing]:
+    """The same with a number at the names that were there before: not all signs may be part of a file's."""
+    seen: Counter[str] = Counter()
+    for each in drawings:
+        seen[each.name] += 1
+        yield each if seen[each.name] == 1 else replace(each, name=f"{each.name}-{seen[each.name]}")
+
+
 def how_to_read_paths(folder: Path, compared: Compared) -> str:
     """How to read the drawings of paths; empty where there are none."""
+    if compared.statistics is None:
+        return ""
     every = [
         route
         for space in compared.spaces
@@ -140,4 +167,4 @@ def how_to_read_paths(folder: Path, compared: Compared) -> str:
 
 def _slug(name: str) -> str:
     """The name as a part of a file's."""
-    return re.sub(r"[^\w.-]+", "-", name)[:80]
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")[:80]

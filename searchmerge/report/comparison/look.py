@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ON_PAPER = ("#0b4aa2", "#ab3a05", "#178557", "#a77da3", "#d07f0e", "#1f9de4", "#2a2326")
+_ON_PAPER = ("#0b4aa2", "#ab3a05", "#178557", "#a77da3", "#d07f0e", "#1e99de", "#2a2326")
 _ON_DARK = ("#3484e6", "#dc4f10", "#5cf0ae", "#a0599b", "#e6d84a", "#afd8ff", "#8f8f7e")
 """Seven hues near Okabe & Ito's, moved until all stand out from the ground (contrast 3 or more) and any two
 from each other, for those who see no red, no green or no blue too (distance 18 or more in CIELAB)."""

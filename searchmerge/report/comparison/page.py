@@ -12,7 +12,7 @@ from markupsafe import Markup
 from searchmerge.files import output_folder, write_text
 from searchmerge.report import figures
 from searchmerge.report.comparison import drawings, words
-from searchmerge.report.comparison.content import Compared, read
+from searchmerge.report.comparison.content import read
 from searchmerge.report.comparison.drawings import Drawing
 from searchmerge.report.comparison.look import DARK, LIGHT, looks
 from searchmerge.report.comparison.tables import tables
@@ -39,13 +39,13 @@ def write(folder: Path) -> Path:
         UserError: no comparison lies there, a file of it is damaged, or something cannot be written.
     """
     compared = read(folder)
+    parts = drawings.parts(folder, compared)
     out = output_folder(folder / "tables")
     made = {table.name: table for table in tables(compared)}
     for name, table in made.items():
         write_text(out / f"{name}.csv", as_csv(table))
         write_text(out / f"{name}.md", as_markdown(table))
         write_text(out / f"{name}.tex", as_latex(table))
-    computed = compared.statistics is not None
     page = template("comparison/page.html").render(
         compared=compared,
         content=compared.content,
@@ -57,11 +57,8 @@ def write(folder: Path) -> Path:
         dark=DARK,
         look=looks(compared.strategies),
         tables=made,
-        course=_drawn(folder, drawings.course(compared)) if computed else [],
-        standing=_drawn(folder, drawings.standing(compared)) if computed else [],
-        tested=_drawn(folder, drawings.tested(compared)) if computed else [],
-        found=_drawn(folder, drawings.found(folder, compared)) if computed else [],
-        read_paths=drawings.how_to_read_paths(folder, compared) if computed else "",
+        **{part: _drawn(folder, every) for part, every in parts.items()},
+        read_paths=drawings.how_to_read_paths(folder, compared),
         facts=words.facts(compared),
         config=as_yaml(compared.content.get("config") or {}),
         versions=compared.content.get("versions") or {},

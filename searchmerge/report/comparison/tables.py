@@ -138,8 +138,8 @@ def _final_note() -> str:
         "Winners' scores: mean over seeds ± standard deviation, in brackets the 95% bootstrap interval of "
         "the mean over seeds, which takes five. The median target is the 26th of 51: 91% of the way from the "
         "default merge to the best score that any run reached; the median over runs of the evaluations to "
-        "it. The area is the normalised one under the best dev score so far: 0 is the default merge, 1 the best "
-        "score from the first evaluation on. Rank 1 is the best; rows are in the order of ranks on dev."
+        "it. The area is the normalised one under the best dev score so far: 0 is the default merge, 1 the "
+        "best score from the first evaluation on. Rank 1 is the best; rows are in the order of ranks on dev."
     )
 
 

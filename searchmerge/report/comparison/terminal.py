@@ -24,7 +24,7 @@ def show(content: Mapping[str, Any]) -> None:
     statistics = compared.statistics
     table = runs(compared) if statistics is None else final(compared, statistics)
     out = console()
-    if table.rows:
-        out.print(terminal(table), "")
+    for each in terminal(table, out.width) if table.rows else ():
+        out.print(each, "")
     for said in [*warnings(compared), *sentences(compared)]:
         out.print(Text(said), soft_wrap=not out.is_terminal)

@@ -43,7 +43,8 @@ SOURCES = (
         "expanded bootstrap intervals",
         "Hesterberg, T. C.",
         2015,
-        "What teachers should know about the bootstrap: resampling in the undergraduate statistics curriculum",
+        "What teachers should know about the bootstrap: resampling in the undergraduate statistics "
+        "curriculum",
         "The American Statistician 69(4), 371–386",
         "https://doi.org/10.1080/00031305.2015.1089789",
     ),
@@ -89,7 +90,7 @@ def warnings(compared: Compared) -> Iterator[str]:
     """What to be wary of."""
     ended, wanted = len(compared.runs), compared.wanted
     if compared.statistics is not None and ended < wanted:
-        yield f"The comparison has not ended: {ended} of {wanted} runs are there. All that follows may change."
+        yield f"The comparison has not ended: {ended} of {wanted} runs are there. What follows may change."
     if said := leaks(compared.content):
         yield said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Literal
 
@@ -74,28 +75,39 @@ def escaped(text: str) -> str:
     return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 
-def terminal(table: Table) -> RichTable:
-    """The table for a terminal; in a narrow one the intervals go under their scores."""
-    shown = RichTable(
-        box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="dim", border_style="dim"
-    )
-    lines = [line for _, lines in table.groups for line in lines]
-    for place, column in enumerate(table.heads):
-        # Neither a word of the head, a score with its deviation nor an interval may be broken; names may.
-        parts = [
-            *column.head.split(),
-            *(part for line in lines for part in re.split(r" (?=\[)", line[place])),
-        ]
-        least = 8 if column.words else max(map(len, parts))
-        justify: Literal["left", "right"] = "left" if column.words else "right"
-        shown.add_column(Text(column.head), justify=justify, overflow="fold", min_width=least)
+def terminal(table: Table, width: int) -> Iterator[RichTable]:
+    """The table for a terminal, space by space; in a narrow one the intervals go under their scores.
+
+    Args:
+        table: what to show.
+        width: of the terminal, in letters.
+    """
+    lines = [line for _, group in table.groups for line in group]
+    columns = [[column.head, *(line[place] for line in lines)] for place, column in enumerate(table.heads)]
+    whole = sum(2 + max(map(len, texts)) for texts in columns) <= width
     for space, group in table.groups:
-        if space is not None:
-            shown.add_row(Text(space, style="dim"))
+        shown = RichTable(
+            title=space and Text(space),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1, 0, 0),
+            header_style="dim",
+            border_style="dim",
+        )
+        for column, texts in zip(table.heads, columns, strict=True):
+            justify: Literal["left", "right"] = "left" if column.words else "right"
+            fixed = None if whole or column.words else _least(texts)
+            shown.add_column(Text(column.head), justify=justify, overflow="fold", min_width=8, width=fixed)
         for line in group:
             shown.add_row(*map(_dimmed, line))
-        shown.add_section()
-    return shown
+        yield shown
+
+
+def _least(texts: Sequence[str]) -> int:
+    """How wide a column of figures must be: a word of its head, a score or an interval is not broken."""
+    head, *figures = texts
+    return max(map(len, [*head.split(), *(part for text in figures for part in re.split(r" (?=\[)", text))]))
 
 
 def _dimmed(text: str) -> Text:
