@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -83,20 +82,22 @@ def test_its_strategy_searches_its_space_and_the_winner_is_made_again(
     assert made.read_bytes() == again.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("strategy", "space"),
-    [("annealing", {"kind": "coefficients", "weight": [0.0, 1.0]}), ("cmaes", {"kind": "line"})],
-)
-def test_it_goes_together_with_the_built_in_ones(
-    installed: Path, tmp_path: Path, strategy: str, space: dict[str, Any]
-) -> None:
-    config = rewrite(tiny_family(tmp_path), space=space, baselines=[], budget={"evaluations": 3})
+def test_it_is_compared_with_the_built_in_ones(installed: Path, tmp_path: Path) -> None:
+    spaces = {"line": {"kind": "line"}, "weights": {"kind": "coefficients", "weight": [0.0, 1.0]}}
+    config = rewrite(
+        tiny_family(tmp_path), compare={"spaces": spaces}, baselines=[], budget={"evaluations": 3}
+    )
     out = tmp_path / "out"
-    beside(installed, "searchmerge", "optimize", config, "--strategy", strategy, "--out", out)
-    assert load_study(out).user_attrs["run"] == f"{strategy} over {space['kind']}, seed 0"
-
-
-# What `searchmerge compare` makes of it belongs here: the same spaces and strategies in one comparison.
+    strategies = "annealing:step=0.4,cmaes"
+    beside(
+        installed, "searchmerge", "compare", config, "--strategies", strategies, "--seeds", 1, "--out", out
+    )
+    for space, kind in (("line", "line"), ("weights", "coefficients")):
+        study = load_study(out / space / "annealing-step-0.4-0")
+        assert study.user_attrs["run"] == f"annealing over {kind}, seed 0"
+    content = json.loads((out / "comparison.json").read_text())
+    assert content["statistics"]["strategies"] == ["annealing:step=0.4", "cmaes", "random"]
+    assert content["statistics"]["spaces"] == list(content["spaces"])
 
 
 def test_its_own_tests_pass(installed: Path) -> None:
