@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from math import inf, isfinite
+from operator import attrgetter
+from typing import Any
 
 from searchmerge.config import Budget
 from searchmerge.journal import Journal
@@ -38,6 +40,9 @@ Evaluate = Callable[[Recipe, float, int], Evaluation | None]
 Recall = Callable[[Recipe], Trial | None]
 """A trial of another search that has scored the recipe already, if there is one."""
 
+Told = Callable[[Trial], float | tuple[float, ...]]
+"""What the strategy is told of a trial."""
+
 
 def search(
     space: Space,
@@ -46,6 +51,7 @@ def search(
     journal: Journal,
     budget: Budget,
     recall: Recall = lambda _: None,
+    told: Told = attrgetter("score"),
 ) -> Generator[Trial, None, str]:
     """Search, one trial at a time; trial 0 is the space's default, of a population its first founder.
 
@@ -56,6 +62,7 @@ def search(
         journal: the trials so far, and where new ones go.
         budget: a repeated recipe costs nothing of it.
         recall: asked before a recipe is evaluated; what it knows costs as much of the budget as it did there.
+        told: the score; of several objectives, a function of what the journal keeps.
 
     Yields:
         Every trial in order, those of the journal first.
@@ -71,7 +78,7 @@ def search(
     memory: dict[str, Trial] = {}
     past: list[Recipe] = []
     for batch, strategy_asked in _batches(space, strategy):
-        scores: list[float] = []
+        scores: list[Any] = []
         for candidate in batch:
             if reason := spent.reason():
                 return reason
@@ -85,7 +92,7 @@ def search(
                 memory[key] = trial
             past.append(trial.recipe)
             spent.take(trial)
-            scores.append(trial.score)
+            scores.append(told(trial))
             yield trial
         _refuse_all_failed(spent, len(batch), trial)
         if strategy_asked:

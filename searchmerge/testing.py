@@ -35,7 +35,7 @@ from searchmerge.types import Dim, Founders, Genotype, Recipe, Space, Strategy, 
 from searchmerge.workshop import Workshop
 
 Make: TypeAlias = Callable[..., Strategy]
-Objective: TypeAlias = Callable[[Genotype], float]
+Objective: TypeAlias = Callable[[Genotype], Any]
 
 SPACES: dict[str, tuple[Dim, ...]] = {
     "one real": (Dim("a", 0.0),),
@@ -52,7 +52,7 @@ def drive(strategy: Strategy, objective: Objective, evaluations: int) -> list[Ge
 
     Args:
         strategy: a fresh one.
-        objective: the score of a genotype.
+        objective: the score of a genotype, or a tuple of values.
         evaluations: ends the run after that many, the last batch untold if it is cut short.
     """
     asked: list[Genotype] = []
@@ -184,6 +184,25 @@ def check_learns(make: Make) -> None:
     assert reached < chance / 10, f"came to {reached:.2g}, random points to {chance:.2g}"
 
 
+def check_several(make: Make) -> None:
+    """Tuples are taken in the place of scores, failures too, and with the seed they decide the candidates.
+
+    For strategies with a true attribute ``several``.
+    """
+
+    def apart(genotype: Genotype) -> tuple[float, ...]:
+        return sphere(genotype), -genotype[0], -0.5
+
+    fails: Callable[[int], bool]
+    for fails in (lambda _: False, lambda number: number % 3 == 0, lambda _: True):
+        first, again = (
+            drive(make(SPACES["mixed"], seed=2, budget=80), _failing(fails, apart, (-math.inf,) * 3), 80)
+            for _ in range(2)
+        )
+        assert first == again, "the same tuples led to other candidates"
+        assert all(0 <= x <= 1 for genotype in first for x in genotype), "outside the unit cube"
+
+
 STRATEGY_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_points,
     check_repeats,
@@ -195,7 +214,7 @@ STRATEGY_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_finish,
     check_choices,
 )
-"""What every strategy passes; :func:`check_learns` is for those that learn."""
+"""What every strategy passes; :func:`check_learns` and :func:`check_several` are for those that do these."""
 
 
 def check_dims(space: Space, workshop: Workshop) -> None:  # noqa: ARG001 (called like the others)
@@ -278,9 +297,11 @@ def _weights(space: Space, recipe: Recipe, workshop: Workshop) -> dict[str, str]
     return digests
 
 
-def _failing(fails: Callable[[int], bool]) -> Objective:
+def _failing(
+    fails: Callable[[int], bool], objective: Objective = sphere, failure: Any = -math.inf
+) -> Objective:
     numbers = itertools.count()
-    return lambda genotype: -math.inf if fails(next(numbers)) else sphere(genotype)
+    return lambda genotype: failure if fails(next(numbers)) else objective(genotype)
 
 
 def _global_states() -> tuple[Any, ...]:

@@ -178,6 +178,9 @@ class Strategy(Protocol):
     an integer, ``budget`` the evaluations that the user allows (None if only time limits them). The same
     arguments and the same scores give the same candidates, whatever draws from the global random generators
     in between. The constructor raises ``UserError`` on a bad option.
+
+    A class with a true attribute ``several`` takes several objectives: its ``tell`` also takes, in the place
+    of each score, a tuple of as many values in every call of a run.
     """
 
     def ask(self) -> Sequence[Candidate]:
@@ -186,7 +189,8 @@ class Strategy(Protocol):
     def tell(self, scores: Sequence[float]) -> None:
         """Take the scores of the last batch, in its order; higher is better.
 
-        ``-inf`` is a failure, or a candidate that did not exceed its floor.
+        ``-inf`` is a failure, or a candidate that did not exceed its floor; of several objectives a tuple of
+        nothing else.
         """
 
 

@@ -11,7 +11,7 @@ from searchmerge.strategies._bins import bin_of, centre_of
 from searchmerge.types import Candidate, Dim
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
@@ -25,34 +25,45 @@ class Sampled:
     """
 
     def __init__(self, dims: Sequence[Dim], sampler: BaseSampler) -> None:
-        import optuna  # here, because the import is slow
-
-        self._dims = tuple(dims)
+        self._dims, self._sampler = tuple(dims), sampler
         self._distributions = {dim.name: _distribution(dim) for dim in dims}
-        with quiet():
-            self._study = optuna.create_study(sampler=sampler, direction="maximize")
-            defaults = {d.name: d.default if d.choices is None else bin_of(d, d.default) for d in dims}
-            self._study.enqueue_trial(defaults)
+        self._defaults = {d.name: d.default if d.choices is None else bin_of(d, d.default) for d in dims}
+        self._study: Study | None = None
         self._trial: Trial | None = None
 
     def ask(self) -> Sequence[Candidate]:
         """Give the next point."""
-        with quiet():
-            self._trial = self._study.ask(self._distributions)
-        return [Candidate(tuple(_coordinate(dim, self._trial.params[dim.name]) for dim in self._dims))]
+        params = self._defaults
+        if self._study is not None:
+            with quiet():
+                self._trial = self._study.ask(self._distributions)
+            params = self._trial.params
+        return [Candidate(tuple(_coordinate(dim, params[dim.name]) for dim in self._dims))]
 
-    def tell(self, scores: Sequence[float]) -> None:
-        """Take the point's score.
+    def tell(self, scores: Sequence[float | tuple[float, ...]]) -> None:
+        """Take the point's score, or its values, as many as the first point has.
 
         Raises:
-            ValueError: not exactly one score.
+            ValueError: not exactly one score, or another number of values.
         """
+        from optuna.trial import TrialState
+
         (score,) = scores
-        assert self._trial is not None
-        # Minus infinity stays what it is, the worst of all. Told as failed, the point would be ignored, and
-        # its neighbourhood tried again.
+        values = score if isinstance(score, tuple) else (float(score),)
         with quiet():
-            self._study.tell(self._trial, float(score))
+            if self._study is None or self._trial is None:
+                self._study, self._trial = self._begun(len(values))
+            # Minus infinity stays what it is, the worst of all. Told as failed, the point would be ignored,
+            # and its neighbourhood tried again.
+            self._study.tell(self._trial, values, state=TrialState.COMPLETE)
+
+    def _begun(self, objectives: int) -> tuple[Study, Trial]:
+        """Make the study, which has to know how many objectives there are, and ask it for the default."""
+        import optuna  # here, because the import is slow
+
+        study = optuna.create_study(sampler=self._sampler, directions=["maximize"] * objectives)
+        study.enqueue_trial(self._defaults)
+        return study, study.ask(self._distributions)
 
 
 def _distribution(dim: Dim) -> BaseDistribution:

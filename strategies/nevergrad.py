@@ -35,6 +35,9 @@ class Nevergrad:
     dimensions with the same budget, for a short time, and refuses one that fails there. Nevergrad's
     warnings are not shown.
 
+    Of several objectives most optimizers are told how much volume the front has won, above the worst of the
+    first points.
+
     Args:
         dims: the coordinates; one with choices becomes a category.
         seed: of the strategy's own generators.
@@ -45,6 +48,8 @@ class Nevergrad:
     Raises:
         UserError: no such optimizer, or it does not run here.
     """
+
+    several = True
 
     def __init__(
         self,
@@ -61,36 +66,46 @@ class Nevergrad:
             optimizer = "OnePlusOne" if all(dim.choices is None for dim in dims) else "DiscreteOnePlusOne"
         one_of("optimizer", optimizer, optimizers.registry)
         self._dims = tuple(dims)
-        _rehearse(self._dims, seed, budget, optimizer)
+        self._given = self._dims, seed, budget, optimizer
+        _rehearse(*self._given, objectives=1)
+        self._objectives = 1
         self._globals = PrivateGlobals(seed)
-        self._worst: float | None = None
+        self._worst: list[float] = []
         with self._globals, _silent():
-            self._optimizer = _start(self._dims, seed, budget, optimizer)
+            self._optimizer = _start(*self._given)
             self._next = self._optimizer.ask()
 
     def ask(self) -> Sequence[Candidate]:
         """Give the next point."""
         return [Candidate(_genotype(self._dims, self._next.value))]
 
-    def tell(self, scores: Sequence[float]) -> None:
-        """Take the point's score.
+    def tell(self, scores: Sequence[float | tuple[float, ...]]) -> None:
+        """Take the point's score, or its values.
 
         Raises:
             ValueError: not exactly one score.
+            UserError: the optimizer does not run with so many objectives.
         """
         (score,) = scores
+        values = score if isinstance(score, tuple) else (score,)
+        if len(values) != self._objectives:
+            self._objectives = len(values)
+            _rehearse(*self._given, objectives=self._objectives)
+        loss = self._loss(values)
         with self._globals, _silent():
-            self._optimizer.tell(self._next, self._loss(score))
+            self._optimizer.tell(self._next, loss)
             # The next point is taken at once: some optimizers go on in a thread of their own until it is
             # ready, and draw from the global generators there.
             self._next = self._optimizer.ask()
 
-    def _loss(self, score: float) -> float:
-        """Turn a score into a loss; a failure is worse than all so far, yet of their magnitude."""
-        if math.isfinite(score):
-            self._worst = -score if self._worst is None else max(self._worst, -score)
-            return -score
-        return FIRST_FAILURE if self._worst is None else self._worst + 1
+    def _loss(self, values: Sequence[float]) -> float | list[float]:
+        """Turn values into losses; a failure is worse than all so far, yet of their magnitude."""
+        losses = [-value for value in values]
+        if all(map(math.isfinite, losses)):
+            self._worst = [max(pair) for pair in zip(losses, self._worst or losses, strict=True)]
+        else:
+            losses = [worst + 1 for worst in self._worst] or [FIRST_FAILURE] * len(values)
+        return losses[0] if len(losses) == 1 else losses
 
 
 def _start(dims: Sequence[Dim], seed: int, budget: int | None, name: str) -> Any:
@@ -118,21 +133,23 @@ def _genotype(dims: Sequence[Dim], value: tuple[Any, ...]) -> Genotype:
     return tuple(next(reals) if dim.choices is None else centre_of(dim, next(bins)) for dim in dims)
 
 
-def _rehearse(dims: Sequence[Dim], seed: int, budget: int | None, name: str) -> None:
-    """Run the optimizer over the distance from a point, as long as the budget or the time lasts."""
+def _rehearse(dims: Sequence[Dim], seed: int, budget: int | None, name: str, *, objectives: int) -> None:
+    """Run the optimizer over the distance from as many points, as long as the budget or the time lasts."""
     end = time.monotonic() + REHEARSAL_SECONDS
-    goal = [0.4] * len(dims)
+    goals = [[0.4 + 0.5 * number / objectives] * len(dims) for number in range(objectives)]
     try:
         with PrivateGlobals(seed), _silent():
             optimizer = _start(dims, seed, budget, name)
             for _ in range(budget or REHEARSAL_POINTS):
                 point = optimizer.ask()
-                optimizer.tell(point, math.dist(_genotype(dims, point.value), goal))
+                losses = [math.dist(_genotype(dims, point.value), goal) for goal in goals]
+                optimizer.tell(point, losses if objectives > 1 else losses[0])
                 if time.monotonic() > end:
                     break
     except Exception as error:  # whatever it is: this optimizer does not run here
         raise UserError(
-            expected=f"a Nevergrad optimizer that runs on {len(dims)} dimensions with what is installed here",
+            expected=f"a Nevergrad optimizer that runs on {len(dims)} dimensions, {objectives} objective(s), "
+            "with what is installed here",
             got=f"{name}, which stopped with {type(error).__name__}: {' '.join(str(error).split())[:200]}",
             cure="set strategy.optimizer to another, such as OnePlusOne, CMA or TwoPointsDE",
         ) from error

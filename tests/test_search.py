@@ -109,6 +109,29 @@ def test_a_strategy_is_told_its_own_scores_in_order(tmp_path: Path) -> None:
     assert strategy.told == [pytest.approx([-0.04, -0.01]), [0.0]]
 
 
+def test_a_strategy_is_told_what_is_made_of_a_trial_also_of_those_of_the_journal(tmp_path: Path) -> None:
+    made: list[list[Any]] = []
+    for evaluations in (3, 5):
+        strategy = Listed([0.1, 0.1], [0.4, 0.2])
+        with Journal(tmp_path / "journal.jsonl", {}, resume=True) as journal:
+            list(
+                search(
+                    Line(),
+                    strategy,
+                    Counted(),
+                    journal,
+                    Budget(evaluations=evaluations),
+                    lambda t: (t.number, t.score),
+                )
+            )
+        made.append(strategy.told)
+    assert made[0] == made[1][:1]
+    assert made[1] == [
+        [(1, pytest.approx(-0.04)), (2, pytest.approx(-0.04))],
+        [(3, pytest.approx(-0.01)), (4, pytest.approx(-0.01))],
+    ]
+
+
 def test_a_repeated_recipe_is_answered_from_memory_and_costs_nothing(tmp_path: Path) -> None:
     objective = Counted()
     strategy = Listed([0.5, 0.11, 0.09], [0.2], [0.4])
