@@ -64,8 +64,12 @@ class Bench:
         return self.twin(strategy=strategy, seed=seed, space=space or self.config.space)
 
     def before(self, stage: Stage) -> Bench:
-        """The same sources, live models and texts, for an earlier search."""
-        return self.twin(space=stage.space, strategy=stage.strategy, budget=stage.budget, before=())
+        """The same sources, live models and texts, for an earlier search, which is for one winner."""
+        objective = self.config.objective
+        if objective.aggregate == "pareto":
+            objective = objective.model_copy(update={"aggregate": "mean"})
+        parts = {"space": stage.space, "strategy": stage.strategy, "budget": stage.budget}
+        return self.twin(**parts, objective=objective, before=())
 
     def found(self, stage: str, recipe: Recipe) -> None:
         """Take the winner of an earlier search as a source of the main one."""
@@ -125,6 +129,7 @@ class Bench:
             dims=self.space.dims,
             seed=self.config.seed,
             budget=self.config.budget.evaluations,
+            several=self.config.objective.aggregate == "pareto",
         )
 
     @property

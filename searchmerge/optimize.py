@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from searchmerge import __version__, plugins
+from searchmerge import __version__, front, plugins
 from searchmerge.baselines import require
 from searchmerge.bench import Bench
 from searchmerge.config import Budget, Config, Objective
@@ -45,7 +45,8 @@ def optimize(
 
     Args:
         config: the whole run.
-        out: ``journal.jsonl``, ``recipe.json``, ``model/``, ``result.json`` and ``report.html`` go there.
+        out: ``journal.jsonl``, ``recipe.json``, ``model/``, ``result.json`` and ``report.html`` go there, and
+            ``front/`` where the tasks are kept apart.
         resume: go on with the run that is there.
         watch: sees every trial.
         say: told what takes long before and after the search, a line at a time.
@@ -67,8 +68,10 @@ def optimize(
     begin(config.budget)
     best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
+    points = front.leave(bench, out, counts["evaluations"] + counts["repeats"])
     say("judging the winner and the baselines")
     found += _said(leaks(config, "test"), say)
+    judgement = judge(bench, best)
     result = {
         "strategy": config.strategy.kind,
         "space": config.space.kind,
@@ -77,7 +80,8 @@ def optimize(
         **counts,
         "stopped": reason,
         **({"before": before} if before else {}),
-        **judge(bench, best),
+        **judgement,
+        **front.judged(bench, points, judgement["baselines"]),
         "leaks": [leak.record for leak in found],
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
@@ -96,6 +100,8 @@ def _search_before(
     done: dict[str, Any] = {}
     for stage in bench.config.before:
         bench.before(stage).strategy()  # what is wrong with any is said before the first one starts
+    if bench.config.before:
+        bench.strategy()
     _ = bench.workshop  # one for all searches
     for stage in bench.config.before:
         bench.say(f"searching {stage.name}: {stage.strategy.kind} over {stage.space.kind}")
@@ -137,8 +143,8 @@ def run_search(
     config = bench.config
     strategy, fitness = bench.strategy(), Fitness(bench)
     with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
-        trials = search(bench.space, strategy, fitness, journal, config.budget, recall)
-        best, reason, counts = follow(trials, watch)
+        parts = bench.space, strategy, fitness, journal, config.budget
+        best, reason, counts = follow(search(*parts, recall, front.told(bench)), watch)
         return fitness.winner(best, journal.trials), reason, counts
 
 

@@ -44,24 +44,33 @@ def load(role: Role, name: str) -> Any:
 
 
 def make_strategy(
-    name: str, options: Mapping[str, Any], *, dims: Dims, seed: int, budget: int | None
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    dims: Dims,
+    seed: int,
+    budget: int | None,
+    several: bool = False,
 ) -> Strategy:
     """Build a strategy; ``name`` may carry its first option, as in ``nevergrad:TwoPointsDE``.
 
     Raises:
         UserError: an unknown strategy or option, or a value that it refuses; it needs coordinates and the
-            space has founders.
+            space has founders, or one score and there are ``several``.
     """
     name, _, variant = name.partition(":")
     strategy_class = load("strategies", name)
     if isinstance(dims, Founders) and not getattr(strategy_class, "breeds", False):
-        breeding = [
-            other for other in available("strategies") if getattr(load("strategies", other), "breeds", False)
-        ]
         raise UserError(
-            expected=f"a strategy that crosses whole models ({', '.join(breeding)}) for this space",
+            expected=f"a strategy that crosses whole models ({_with('breeds')}) for this space",
             got=f"{name}, which moves in coordinates",
             cure="take one of these, or a space with coordinates such as coefficients",
+        )
+    if several and not getattr(strategy_class, "several", False):
+        raise UserError(
+            expected=f"a strategy that takes several objectives ({_with('several')}) for aggregate: pareto",
+            got=f"{name}, which takes one score",
+            cure="take one of these, or objective.aggregate: mean",
         )
     valid = [
         parameter.name
@@ -85,3 +94,10 @@ def make_strategy(
             )
     strategy: Strategy = strategy_class(dims, seed=seed, budget=budget, **options)
     return strategy
+
+
+def _with(attribute: str) -> str:
+    """The strategies that have this attribute, and it is true."""
+    return ", ".join(
+        name for name in available("strategies") if getattr(load("strategies", name), attribute, False)
+    )

@@ -60,8 +60,9 @@ class Objective(Section):
     """What a merged model is judged by."""
 
     tasks: tuple[Task, ...] = Field(min_length=1)
-    aggregate: Literal["mean", "worst", "relative"] = Field(
-        default="mean", description="of the tasks; relative: the mean of what each is of its own expert's"
+    aggregate: Literal["mean", "worst", "relative", "pareto"] = Field(
+        default="mean",
+        description="of the tasks; relative: mean of what each is of its own expert's; pareto: kept apart",
     )
     penalty: Penalty = Penalty()
     subset: Subset | None = Field(default=None, description="search on a part of dev, decide on the whole")
@@ -82,6 +83,20 @@ class Objective(Section):
         if all(task.ood for task in tasks):
             raise ValueError("give a task that is not out of domain, to choose by")
         return tasks
+
+    @model_validator(mode="after")
+    def _kept_apart(self) -> Objective:
+        if self.aggregate != "pareto":
+            return self
+        if sum(not task.ood for task in self.tasks) < 2:
+            raise ValueError("two tasks or more to choose by, for aggregate: pareto")
+        if any(self.penalty.model_dump().values()):
+            raise ValueError("no penalty with aggregate: pareto, which has no one score to take it off")
+        if self.subset is not None:
+            raise ValueError(
+                "no subset with aggregate: pareto, where values of all rounds stand side by side"
+            )
+        return self
 
 
 class Statistics(Section):

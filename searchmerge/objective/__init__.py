@@ -36,7 +36,7 @@ class Objective:
         tasks: the tasks, at least one.
         precision: the float type of the forward passes.
         device: where the models and the tasks' batches are.
-        combine: how the tasks' metrics become one score: ``mean``, ``worst`` or ``relative``.
+        combine: how the tasks' metrics become one score: ``mean``, ``worst``, ``relative`` or ``pareto``.
         owners: the metric of each task's own expert, for ``relative``.
 
     Attributes:

@@ -26,7 +26,8 @@ def aggregate(word: str, tasks: Sequence[Task], owners: Mapping[str, float]) -> 
     Args:
         word: ``mean``, weighted; ``worst``, the least of the tasks; ``relative``, the weighted mean of each
             task's metric over that of its own expert (Jin et al. 2023 report its drop below 1), of a metric
-            that is better when lower the inverse.
+            that is better when lower the inverse; ``pareto``, the mean, beside which the search is told each
+            task.
         tasks: all that the metrics are of.
         owners: the metric of each task's own expert, for ``relative``.
 
@@ -37,6 +38,7 @@ def aggregate(word: str, tasks: Sequence[Task], owners: Mapping[str, float]) -> 
         {
             "mean": lambda values, task: -values if task.metric.lower else values,
             "worst": lambda values, task: -values if task.metric.lower else values,
+            "pareto": lambda values, task: -values if task.metric.lower else values,
             "relative": lambda values, task: _relative(values, owners[task.name], task),
         }
     )

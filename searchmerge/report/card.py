@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 from searchmerge.pedigree import ancestry
 from searchmerge.report.path import described, method_of
 from searchmerge.report.run import as_json, bred, laid
-from searchmerge.report.table import Result, headline, markdown, plain
+from searchmerge.report.table import Result, headline, markdown, number, plain
 from searchmerge.types import MERGED, Recipe
 
 SOURCES = {
@@ -110,7 +110,22 @@ def _summary(recipe_file: Mapping[str, Any], result: Result | None) -> str:
             f"in {result['evaluations']} evaluations (seed {result['seed']})."
         )
         said.append(headline(result))
+    said += _point(recipe_file.get("point"), result or {})
     return " ".join(said)
+
+
+def _point(point: Mapping[str, Any] | None, result: Result) -> Iterator[str]:
+    """Which point of a front it is, where the search kept the tasks apart."""
+    kept = (
+        "The search kept the tasks apart: no other merge that it tried is as good as this one at every task"
+    )
+    if point:
+        values = ", ".join(f"{plain(task)} {number(value)}" for task, value in point["dev"].items())
+        yield f"{kept} of dev and better at one. It is trial {point['trial']}, one of {point['of']} such:"
+        yield f"{values} on dev, where it was chosen."
+    elif front := result.get("front"):
+        yield f"{kept} of dev and better at one. It is trial {result['best']['trial']} of the search,"
+        yield f"the one of {len(front)} such with the highest weighted mean."
 
 
 def _bred(recipe: Recipe, method: str | None) -> str:

@@ -41,7 +41,7 @@ def naive(word: str, tasks: list[Any], metrics: dict[str, float], owners: dict[s
 positive = st.floats(0.01, 5)
 
 
-@pytest.mark.parametrize("word", ["mean", "worst", "relative"])
+@pytest.mark.parametrize("word", ["mean", "worst", "relative", "pareto"])
 @given(st.lists(st.tuples(positive, st.booleans(), positive, st.tuples(positive, positive)), min_size=1))
 def test_equals_a_loop_of_one_and_of_many(word: str, drawn: list[tuple[float, bool, float, Any]]) -> None:
     tasks = [task(str(number), weight, lower) for number, (weight, lower, *_) in enumerate(drawn)]
@@ -55,7 +55,7 @@ def test_equals_a_loop_of_one_and_of_many(word: str, drawn: list[tuple[float, bo
         assert float(aggregate(word, tasks, owners)(alone)) == pytest.approx(found[row])
 
 
-@pytest.mark.parametrize("word", ["mean", "worst", "relative"])
+@pytest.mark.parametrize("word", ["mean", "worst", "relative", "pareto"])
 def test_what_is_better_is_better_whichever_way_its_metric_goes(word: str) -> None:
     for lower in (False, True):
         combined = aggregate(word, [task("a", 1.0, lower)], {"a": 0.5})
@@ -81,5 +81,5 @@ def test_an_expert_that_nothing_can_be_divided_by_is_refused(own: float | None) 
         aggregate("relative", tasks, owners)
     assert caught.value.got == str(own)
     assert "aggregate: mean" in caught.value.cure
-    for word in ("mean", "worst"):
+    for word in ("mean", "worst", "pareto"):
         assert aggregate(word, tasks, owners)({"a": np.array(0.5), "b": np.array(0.5)}) == 0.5
