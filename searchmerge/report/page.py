@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from searchmerge.files import write_text
-from searchmerge.report import figures, heatmap, path_figure, tree
+from searchmerge.report import figures, front, front_figure, heatmap, path_figure, tree
 from searchmerge.report.heatmap import Grid
 from searchmerge.report.path import Path as Route
 from searchmerge.report.path import described, legend, method_of, paths
@@ -59,6 +59,21 @@ class _Routes:
     read: str
 
 
+@dataclass(frozen=True)
+class _Apart:
+    """What the page says of a search that kept its tasks apart.
+
+    Args:
+        found: the front.
+        figure: that drawn.
+        read: how to read the drawing.
+    """
+
+    found: front.Front
+    figure: Markup
+    read: str
+
+
 def write(folder: Path) -> Path:
     """Write ``report.html`` into a run folder from its journal and, if the run has ended, its result.
 
@@ -88,6 +103,7 @@ def page(run: Run) -> str:
         table=tabulate(result) if result else None,
         dev_table=tabulate(result, "dev") if result and _tested(result) else None,
         maps=list(_maps(run)),
+        front=_front(run),
         family=_family(run),
         route=_route(run),
         single=heatmap.knobs(run.best.recipe, run.experts)[0] if run.best else {},
@@ -194,6 +210,14 @@ def _route(run: Run) -> _Routes | None:
         for route in found
     ]
     return _Routes(" ".join(said), drawn, " ".join(legend(found)))
+
+
+def _front(run: Run) -> _Apart | None:
+    """The front of a run that kept its tasks apart; None for any other."""
+    if (found := front.found(run)) is None:
+        return None
+    figure = _both(partial(front_figure.draw, found), "The front on dev, a mark a merge")
+    return _Apart(found, figure, front_figure.legend(found))
 
 
 def _read(recipe: Recipe, members: int) -> str:
