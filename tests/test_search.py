@@ -121,7 +121,7 @@ def test_a_strategy_is_told_what_is_made_of_a_trial_also_of_those_of_the_journal
                     Counted(),
                     journal,
                     Budget(evaluations=evaluations),
-                    lambda t: (t.number, t.score),
+                    told=lambda t: (t.number, t.score),
                 )
             )
         made.append(strategy.told)

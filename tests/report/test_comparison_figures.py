@@ -22,6 +22,11 @@ def compared(*args: Any, **how: Any) -> Compared:
     return Compared(comparison(*args, **how))
 
 
+def every(figure: Any) -> list[Any]:
+    """All lines of a figure."""
+    return [line for axes in figure.axes for line in axes.lines]
+
+
 def lines(axes: Any) -> dict[str, npt.NDArray[np.float64]]:
     """The lines that have a name, as points ``[points, 2]``."""
     return {
@@ -63,9 +68,9 @@ def test_curves_and_bands_are_the_quartiles(by: anytime.By, width: int) -> None:
 
 
 def test_the_reference_is_a_line_at_its_dev_score() -> None:
-    axes = anytime.curves(compared(), "evaluations").axes[0]
-    assert any(np.ptp(line.get_ydata()) == 0 and line.get_ydata()[0] == 0.5 for line in axes.lines)
-    assert "the default merge" in {text.get_text() for text in axes.texts}
+    figure = anytime.curves(compared(), "evaluations")
+    assert any(set(line.get_ydata()) == {0.5} for line in every(figure))
+    assert "the default merge" in texts(figure)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +122,13 @@ def test_the_targets_are_the_shares_reached() -> None:
 def test_ranks_stand_in_scale_with_a_reason_in_place_of_bars(names: tuple[str, ...], width: int) -> None:
     found = compared(names)
     figure = placing.ranks(found, width=width)
-    axis = next(line for line in figure.axes[0].lines if line.get_label().startswith("_"))
+    axis = next(line for line in every(figure) if line.get_label().startswith("_"))
     (left, right), span = axis.get_xdata(), len(names) - 1
-    drawn = [line for line in figure.axes[0].lines if line.get_label() in names]
+    drawn = [line for line in every(figure) if line.get_label() in names]
     means = [mean for split in ("dev", "test") for mean in statistics(found)[split]["ranks"]["mean"].items()]
     assert sorted((line.get_label(), round(1 + (line.get_xdata()[0] - left) / (right - left) * span, 9))
                   for line in drawn) == sorted((name, round(mean, 9)) for name, mean in means)  # fmt: skip
-    assert not {line.get_label() for line in figure.axes[0].lines} & {"group", "critical"}
+    assert not {line.get_label() for line in every(figure)} & {"group", "critical"}
     said = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "no critical difference: 5 seeds are too few" in said
 
@@ -133,11 +138,11 @@ def test_bars_join_the_groups_and_the_critical_difference_is_in_scale() -> None:
     ranks = statistics(found)["dev"]["ranks"]
     assert ranks["critical"]
     assert len(ranks["groups"]) == 2
-    axes = placing.ranks(found).axes[0]
-    unit = np.ptp(axes.lines[0].get_xdata()) / 2
-    critical = next(line for line in axes.lines if line.get_label() == "critical")
+    drawn = every(placing.ranks(found))
+    unit = np.ptp(drawn[0].get_xdata()) / 2
+    critical = next(line for line in drawn if line.get_label() == "critical")
     assert np.ptp(critical.get_xdata()) == pytest.approx(ranks["critical"] * unit)
-    bars = [line for line in axes.lines if line.get_label() == "group"][:2]
+    bars = [line for line in drawn if line.get_label() == "group"][:2]
     for bar, group in zip(bars, ranks["groups"], strict=True):
         apart = ranks["mean"][group[-1]] - ranks["mean"][group[0]]
         assert np.ptp(bar.get_xdata()) == pytest.approx(apart * unit + 8)
@@ -197,7 +202,7 @@ def test_a_strategy_looks_the_same_in_all_figures_and_like_no_other() -> None:
         placing.ranks(found),
         placing.scatter(found),
     ):
-        drawn = [line for axes in figure.axes for line in axes.lines if line.get_label() in MANY]
+        drawn = [line for line in every(figure) if line.get_label() in MANY]
         assert {line.get_label() for line in drawn} == set(MANY)
         for line in drawn:
             colour = looks[line.get_label()].colour

@@ -16,7 +16,8 @@ from rich.console import Console
 from searchmerge import journal
 from searchmerge.report.comparison import show, writers
 from searchmerge.report.comparison.content import Compared
-from searchmerge.report.comparison.tables import Column, Table, tables
+from searchmerge.report.comparison.table import Column, Table
+from searchmerge.report.comparison.tables import tables
 from tests.report.comparisons import comparison
 
 STRATEGIES = ("de", "random", "tpe")
@@ -138,9 +139,12 @@ def test_a_left_out_block_counts_in_no_table_but_that_of_runs() -> None:
 
 
 def test_without_test_scores_or_statistics_there_are_fewer_tables() -> None:
-    names = [[table.name for table in tables(Compared(comparison(**how)))] for how in (  # type: ignore[arg-type]
-        {"tested": False}, {"leave_out": 6}, {"strategies": ("de",), "seeds": 1})]  # fmt: skip
-    assert names == [["final", "pairs-dev", "runs"], ["runs"], ["final", "left-on-test", "runs"]]
+    def names(**how: Any) -> list[str]:
+        return [table.name for table in tables(Compared(comparison(**how)))]
+
+    assert names(tested=False) == ["final", "pairs-dev", "runs"]
+    assert names(leave_out=6) == ["runs"]
+    assert names(strategies=("de",), seeds=1) == ["final", "left-on-test", "runs"]
 
 
 def test_one_seed_has_no_deviation() -> None:

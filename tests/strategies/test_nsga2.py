@@ -57,7 +57,8 @@ def through_the_loop(folder: Path, strategy: Any, evaluations: int, *, resume: b
         return signed(trial.evaluation.metrics, ["f1", "f2"], {"f1"})
 
     with Journal(folder / "journal.jsonl", {}, resume=resume) as journal:
-        return list(search(Cube(), strategy, evaluate, journal, Budget(evaluations=evaluations), told))
+        budget = Budget(evaluations=evaluations)
+        return list(search(Cube(), strategy, evaluate, journal, budget, told=told))
 
 
 def optunas(

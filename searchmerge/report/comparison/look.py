@@ -92,10 +92,9 @@ def name_lines(axes: Axes, ends: Mapping[str, float], look: Mapping[str, Look]) 
         ends: the last value of each.
         look: of each.
     """
-    figure = axes.figure
-    width = figure.get_size_inches()[0] * INCH
-    box = axes.get_position()
-    wide, high = box.width * width, box.height * figure.get_size_inches()[1] * INCH
+    points_of = INCH / axes.figure.dpi
+    width = axes.figure.bbox.width * points_of
+    wide, high = axes.bbox.width * points_of, axes.bbox.height * points_of
     low, top = axes.get_ylim()
     points = {name: (min(max(value, low), top) - low) / (top - low) * high for name, value in ends.items()}
     order = sorted(points, key=lambda name: points[name])

@@ -63,43 +63,42 @@ def _diagram(
     above: float,
     width: float,
 ) -> None:
-    mean = found["mean"]
-    order = sorted(mean, key=lambda name: mean[name])
+    order = sorted(found["mean"], key=lambda name: found["mean"][name])
     most = 11 if width <= NARROW else 26
     side = 48 + LETTER * max(len(named(name, most)) for name in order)
-    for line, text in enumerate(said):
-        _write(axes, 0, above + 10 + 15 * line, text, LIGHT["muted"])
+    for number, text in enumerate(said):
+        _write(axes, 0, above + 10 + 15 * number, text, LIGHT["muted"])
     level = above + 15 * len(said) + 46
-    # The scale is drawn as a line of the axes in points, so a rank has its place.
     unit = (width - 2 * side) / max(len(order) - 1, 1)
-
-    def place(rank: float) -> float:
-        return side + unit * (rank - 1)
-
-    axes.plot((place(1), place(len(order))), (level, level), color=LIGHT["ink"], linewidth=1)
-    step = -(-len(order) * 16 // int(width - 2 * side))
-    for rank in range(1, len(order) + 1):
-        axes.plot((place(rank),) * 2, (level - 5, level), color=LIGHT["ink"], linewidth=0.8)
-        if (rank - 1) % step == 0:
-            _write(axes, place(rank), level - 14, str(rank), LIGHT["muted"], ha="center")
+    at = {name: side + unit * (found["mean"][name] - 1) for name in order}
+    _scale(axes, len(order), side, unit, level)
     if found["critical"] is not None:
-        ends = (place(1), place(1 + found["critical"]))
+        ends = (side, side + unit * found["critical"])
         axes.plot(ends, (level - 26,) * 2, color=LIGHT["ink"], linewidth=1.4, marker="|", label="critical")
     for number, group in enumerate(_bars(found)):
-        ends = (place(mean[group[0]]) - 4, place(mean[group[-1]]) + 4)
-        y = level + 8 + _BAR * number
+        ends, y = (at[group[0]] - 4, at[group[-1]] + 4), level + 8 + _BAR * number
         axes.plot(ends, (y, y), color=LIGHT["ink"], linewidth=3.2, solid_capstyle="butt", label="group")
     first = level + 10 + _BAR * len(_bars(found)) + _ROW / 2
     half = -(-len(order) // 2)
     for number, name in enumerate(order):
         left = number < half
         y = first + _ROW * (number if left else len(order) - 1 - number)
-        x, end = place(mean[name]), side - 6 if left else width - side + 6
-        line = {**look[name].line, "linewidth": 1.1}
-        axes.plot((x, x, end), (level, y, y), label=name, **line, **look[name].marker, markevery=[0])
-        text = (named(name, most), f"{mean[name]:.2f}")
-        said_here = f"{text[0]}  {text[1]}" if left else f"{text[1]}  {text[0]}"
-        _write(axes, end + (-4 if left else 4), y, said_here, LIGHT["ink"], ha="right" if left else "left")
+        end, sign = (side - 6, -1) if left else (width - side + 6, 1)
+        line = {**look[name].line, "linewidth": 1.1, **look[name].marker, "markevery": [0]}
+        axes.plot((at[name], at[name], end), (level, y, y), label=name, **line)
+        words = [f"{found['mean'][name]:.2f}", named(name, most)][::sign]
+        _write(axes, end + 4 * sign, y, "  ".join(words), LIGHT["ink"], ha="right" if left else "left")
+
+
+def _scale(axes: Axes, ranks: int, side: float, unit: float, level: float) -> None:
+    """A line with a tick a rank, and numbers where there is room."""
+    axes.plot((side, side + unit * (ranks - 1)), (level, level), color=LIGHT["ink"], linewidth=1)
+    every = -(-16 // int(max(unit, 1)))
+    for rank in range(ranks):
+        x = side + unit * rank
+        axes.plot((x, x), (level - 5, level), color=LIGHT["ink"], linewidth=0.8)
+        if rank % every == 0:
+            _write(axes, x, level - 14, str(rank + 1), LIGHT["muted"], ha="center")
 
 
 def _write(axes: Axes, x: float, y: float, text: str, colour: str, ha: str = "left") -> None:

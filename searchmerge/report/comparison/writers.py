@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from searchmerge.report.comparison.tables import Part, Table
+from searchmerge.report.comparison.table import Part, Table
 from searchmerge.report.table import plain
 
 _LATEX = {
