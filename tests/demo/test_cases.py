@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 import yaml
 
-from searchmerge import cli, demo
+from searchmerge import demo
+from searchmerge.cli import searching
 from searchmerge.demo import brown, texts
 from tests.fixtures import Run
 
@@ -35,7 +36,7 @@ def test_the_case_is_what_was_asked_for(
 
 
 def test_the_command_offers_all_cases() -> None:
-    (option,) = [one for one in cli.demo.params if one.name == "case" and one.opts == ["--case"]]
+    (option,) = [one for one in searching.demo.params if one.name == "case" and one.opts == ["--case"]]
     assert option.to_info_dict()["type"]["choices"] == CASES
 
 
