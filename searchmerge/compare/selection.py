@@ -95,6 +95,7 @@ def survival(gains: FloatArray) -> Survival:
     share = None
     if dev.low > 0:  # few seeds have no interval, and no share
         drawn = resampled(gains)
-        ratios = drawn[:, 1] / drawn[:, 0]
+        with np.errstate(divide="ignore"):  # a resample may have no gain on dev
+            ratios = drawn[:, 1] / drawn[:, 0]
         share = Estimate(test.value / dev.value, *expanded(ratios, len(gains)))
     return Survival(dev, test, share)

@@ -43,10 +43,10 @@ def sentences(
 def _power(strategies: int, seeds: int) -> Iterator[str]:
     least = smallest(strategies, seeds)
     if least > LEVEL:
+        why = f"no corrected p value could be below {least:.2g}" if least < 1 else "whatever their scores are"
         yield (
             f"{_count(seeds, 'seed')} cannot show a difference between any two of {strategies} strategies at "
-            f"the {LEVEL:.0%} level: no corrected p value could be below {least:.2g}. It takes at least "
-            f"{seeds_needed(strategies)} seeds."
+            f"the {LEVEL:.0%} level: {why}. It takes at least {seeds_needed(strategies)} seeds."
         )
 
 

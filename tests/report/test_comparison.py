@@ -24,7 +24,7 @@ FIGURES = {
     "dev-and-test",
     "coefficients-task-arithmetic",
 }
-TABLES = {"final", "pairs-dev", "pairs-test", "left-on-test", "runs"}
+TABLES = {"final", "pairs-dev", "pairs-test", "left-on-test", "without-a-search", "runs"}
 
 
 def written(folder: Path) -> Reader:

@@ -144,13 +144,26 @@ def test_without_test_scores_or_statistics_there_are_fewer_tables() -> None:
 
     assert names(tested=False) == ["final", "pairs-dev", "runs"]
     assert names(leave_out=6) == ["runs"]
-    assert names(strategies=("de",), seeds=1) == ["final", "left-on-test", "runs"]
+    assert names(strategies=("de",), seeds=1) == ["final", "left-on-test", "without-a-search", "runs"]
 
 
 def test_one_seed_has_no_deviation() -> None:
     row = read(comparison(("de",), seeds=1), "final")[0]
     assert row["dev deviation"] == row["dev low"] == row["area deviation"] == ""
     assert row["mean rank on dev"] == "1.0"
+
+
+def test_what_needs_no_search_stands_apart() -> None:
+    content = comparison(("de", "random"))
+    rows = read(content, "without-a-search")
+    assert [row["merge or model"] for row in rows] == ["plain average", "expert <b>"]
+    for row, each in zip(rows, content["baselines"].values(), strict=True):
+        for split in ("dev", "test"):
+            assert float(row[split]) == each[split]["score"]
+            assert (float(row[f"{split} low"]), float(row[f"{split} high"])) == (
+                each[split]["low"],
+                each[split]["high"],
+            )
 
 
 HOSTILE = "a_b & 50% [x] {y} $z$ #1 ~ ^ \\ <script>|`"

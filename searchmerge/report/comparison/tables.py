@@ -12,7 +12,7 @@ from searchmerge.compare.field import Block, FloatArray
 from searchmerge.compare.resampling import LEVEL, estimate
 from searchmerge.report.comparison.content import Compared
 from searchmerge.report.comparison.table import Cell, Column, Part, Table
-from searchmerge.report.table import interval, number
+from searchmerge.report.table import LABELS, interval, number
 
 ALL = "all spaces"
 ALL_STRATEGIES = "all strategies"
@@ -20,7 +20,7 @@ ALL_STRATEGIES = "all strategies"
 
 def tables(compared: Compared) -> list[Table]:
     """All that can be made of what has been computed; the runs alone where nothing has."""
-    return [*_computed(compared), runs(compared)]
+    return [*_computed(compared), *unsearched(compared), runs(compared)]
 
 
 def _computed(compared: Compared) -> Iterator[Table]:
@@ -37,6 +37,7 @@ def _computed(compared: Compared) -> Iterator[Table]:
 
 _SCORE = ("mean", "deviation", "low", "high")
 _ESTIMATE = ("", "low", "high")
+_ENDS = ("score", "low", "high")
 
 
 def final(compared: Compared, statistics: Mapping[str, Any]) -> Table:
@@ -136,6 +137,21 @@ def _areas(
     if any(areas is None for areas in found):
         return None
     return by_seed(np.concatenate([np.array(areas, float) for areas in found]), seeds)
+
+
+def unsearched(compared: Compared) -> Iterator[Table]:
+    """What needs no search: the usual merges and the experts; none before they have been judged."""
+    baselines = compared.content.get("baselines") or {}
+    if not baselines:
+        return
+    splits = [split for split in ("dev", "test") if all(each[split] for each in baselines.values())]
+    columns = (Column("merge or model", words=True), *(Column(split, _single, _ESTIMATE) for split in splits))
+    rows = tuple(
+        ((LABELS.get(name, name),), *(tuple(each[split][end] for end in _ENDS) for split in splits))
+        for name, each in baselines.items()
+    )
+    note = "In brackets 95% bootstrap intervals over the examples, which are wider than those over seeds."
+    yield Table("without-a-search", "Without a search", note, columns, rows)
 
 
 def pairs(standing: Mapping[str, Any]) -> Table:
@@ -241,6 +257,10 @@ def _known(value: float) -> float | None:
 def _score(mean: float, deviation: float | None, low: float | None, high: float | None) -> str:
     said = number(mean) if deviation is None else f"{number(mean)} ± {number(deviation)}"
     return said + _ends(low, high)
+
+
+def _single(value: float, low: float, high: float) -> str:
+    return f"{number(value)} {interval(low, high)}"
 
 
 def _ends(low: float | None, high: float | None) -> str:
