@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -97,7 +98,9 @@ def make_strategy(
 
 
 def _with(attribute: str) -> str:
-    """The strategies that have this attribute, and it is true."""
-    return ", ".join(
-        name for name in available("strategies") if getattr(load("strategies", name), attribute, False)
-    )
+    """The strategies that can be imported and have this attribute, and it is true."""
+    found = []
+    for name in available("strategies"):
+        with suppress(UserError):  # another's broken package is not what the message is about
+            found += [name] * bool(getattr(load("strategies", name), attribute, False))
+    return ", ".join(found)

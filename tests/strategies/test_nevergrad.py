@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
 
 import nevergrad as ng
 import numpy as np
@@ -29,6 +33,40 @@ def test_the_points_are_nevergrads(name: str) -> None:
             expected.append(tuple(point.value[0]))
             optimizer.tell(point, -sphere(expected[-1]))
     found = drive(Nevergrad(DIMS, seed=3, budget=60, optimizer=name), sphere, 60)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def goals(genotype: Sequence[float]) -> tuple[float, float]:
+    """Two values that pull apart, of different size."""
+    return -sum((x - 0.1) ** 2 for x in genotype), -10 * sum((x - 0.8) ** 2 for x in genotype) - 7
+
+
+@pytest.mark.parametrize("name", ["OnePlusOne", "TwoPointsDE", "DE"])
+def test_of_several_objectives_the_points_are_nevergrads_and_failures_worse_than_all(name: str) -> None:
+    def fails(number: int) -> bool:
+        return number > 0 and number % 4 == 0
+
+    def apart(numbers: Iterator[int], genotype: Sequence[float]) -> tuple[float, ...]:
+        return (-math.inf, -math.inf) if fails(next(numbers)) else goals(genotype)
+
+    cube = ng.p.Tuple(ng.p.Array(init=np.array([dim.default for dim in DIMS]), lower=0, upper=1))
+    cube.random_state = np.random.RandomState(3)
+    optimizer = ng.optimizers.registry[name](cube, budget=60)
+    optimizer.suggest((np.array([dim.default for dim in DIMS]),))
+    expected, known = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(60):
+            point = optimizer.ask()
+            expected.append(tuple(point.value[0]))
+            losses = [-value for value in goals(expected[-1])]
+            if fails(number):
+                losses = [max(loss[k] for loss in known) + 1 for k in (0, 1)]
+            else:
+                known.append(losses)
+            optimizer.tell(point, losses)
+    strategy = Nevergrad(DIMS, seed=3, budget=60, optimizer=name)
+    found = drive(strategy, partial(apart, count()), 60)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
