@@ -53,7 +53,7 @@ def test_of_several_objectives_the_points_are_nevergrads_and_failures_worse_than
     cube.random_state = np.random.RandomState(3)
     optimizer = ng.optimizers.registry[name](cube, budget=60)
     optimizer.suggest((np.array([dim.default for dim in DIMS]),))
-    expected, known = [], []
+    expected, known = [], list[list[float]]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number in range(60):
