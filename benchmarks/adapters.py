@@ -153,6 +153,8 @@ def compared(peer: Peer, function: str, n: int, budget: int) -> Found:
     reached = int((share(losses)[: len(targets)] >= 0.5).sum())
     if all(a.points == b.points for a, b in zip(ours, theirs, strict=True)):
         return Found(True, len(targets), reached)
+    if not len(targets):
+        return Found(False, 0, 0, np.nan, np.nan, np.nan)
     return Found(False, len(targets), reached, *ratio(losses, their_losses, targets))
 
 
@@ -207,7 +209,7 @@ def ratio(ours: Sequence[Array], theirs: Sequence[Array], targets: Array) -> tup
 def costs(losses: Sequence[Array], targets: Array, drawn: npt.NDArray[np.int64]) -> Array:
     """Expected running time ``[samples, targets]`` of each target in each sample ``[samples, seeds]``."""
     reached = np.stack([run[:, None] <= targets for run in losses])
-    ever = reached.any(axis=1)
+    ever = np.asarray(reached.any(axis=1))
     spent = np.where(ever, reached.argmax(axis=1) + 1, reached.shape[1])
     return np.asarray(spent[drawn].sum(axis=1) / ever[drawn].sum(axis=1))
 
