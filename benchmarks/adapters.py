@@ -1,6 +1,6 @@
 """Strategies against their libraries called directly: evaluations until targets are reached.
 
-    python -m benchmarks.adapters [--quick] [--only cmaes,tpe]
+    python -m benchmarks.adapters [--quick] [--only cmaes tpe]
 
 Functions with known optima (:mod:`benchmarks.known`) are searched by the real loop with a journal, and by
 the library as its own users call it (:mod:`benchmarks.direct`), with the same seeds and budget. Targets are
@@ -85,9 +85,10 @@ PEERS = {
         functions=["mixed"],
     ),
     "DiscreteOnePlusOne, drawn": Peer(
-        "nevergrad", nevergrad_optimizer("DiscreteOnePlusOne"), (300, 300), seeds=10, functions=["mixed"]
+        "nevergrad", nevergrad_optimizer("DiscreteOnePlusOne"), (300, 100), seeds=10, functions=["mixed"]
     ),
     "de": Peer("de", scipy_de("best1bin"), (1000, 2000), seeds=40),
+    "de, reflected": Peer("de", scipy_de("best1bin, reflected"), (1000, 2000), seeds=40),
     "de, rand/1": Peer("de:rand/1", scipy_de("rand1bin"), (1000, 2000), seeds=40),
 }
 """What is compared; a strategy of another library is one line more."""

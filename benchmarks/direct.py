@@ -151,16 +151,29 @@ def nevergrad_optimizer(name: str, *, deterministic: bool = False) -> Direct:
 
 
 def scipy_de(strategy: str) -> Direct:
-    """SciPy's differential evolution with the same first population and settings as ours by default."""
+    """SciPy's differential evolution, with the same first population and settings as ours by default.
+
+    Args:
+        strategy: one of SciPy's names; or ``best1bin, reflected``, where reals that leave the cube are
+            reflected as ours are, while SciPy by itself draws them anew.
+    """
 
     def direct(loss: Counted, seed: int, budget: int) -> None:
         reals, n = loss.function.reals, len(loss.function.start)
         first = np.random.default_rng(seed).random((12, n))
         first[0] = [*loss.function.start[:reals], *(loss.function.start[reals:] + 0.5) / CHOICES]
+
+        def reflected(i: int, population: Array, rng: np.random.Generator) -> Array:
+            a, b = rng.permutation(np.delete(population, i, axis=0))[:2]
+            taken = (rng.random(n) < 0.5) | (np.arange(n) == rng.integers(n))
+            child = np.where(taken, population[0] + 0.5 * (a - b), population[i])
+            child[:reals] = 1 - abs(1 - child[:reals] % 2)
+            return child
+
         differential_evolution(
             lambda x: loss([*x[:reals], *np.minimum(np.floor(CHOICES * x[reals:]), CHOICES - 1)]),
             [(0, 1)] * n,
-            strategy=strategy,
+            strategy=reflected if strategy == "best1bin, reflected" else strategy,
             maxiter=budget // 12 - 1,
             init=first,
             mutation=0.5,
