@@ -166,7 +166,7 @@ def scipy_de(strategy: str) -> Direct:
         def reflected(i: int, population: Array, rng: np.random.Generator) -> Array:
             a, b = rng.permutation(np.delete(population, i, axis=0))[:2]
             taken = (rng.random(n) < 0.5) | (np.arange(n) == rng.integers(n))
-            child = np.where(taken, population[0] + 0.5 * (a - b), population[i])
+            child: Array = np.where(taken, population[0] + 0.5 * (a - b), population[i])
             child[:reals] = 1 - abs(1 - child[:reals] % 2)
             return child
 
