@@ -64,7 +64,7 @@ class Known:
         wrong = np.count_nonzero(z[self.reals :])
         return FUNCTIONS[self.name](10 * (self._rotation @ z)[: self.reals]) + 2.5**2 * wrong
 
-    def evaluate(self, recipe: Recipe, floor: float, number: int) -> Evaluation:
+    def evaluate(self, recipe: Recipe, floor: float, share: float) -> Evaluation:
         """Score a recipe: minus the loss."""
         return Evaluation(-self.loss(recipe["point"]), {})
 

@@ -11,7 +11,6 @@ import torch
 
 from searchmerge.bench import Bench
 from searchmerge.config import Subset
-from searchmerge.objective import Objective
 from searchmerge.types import Evaluation, Recipe, Trial, UserError, default_genotype
 from searchmerge.workshop import Workshop
 
@@ -31,9 +30,9 @@ class Fitness:
         self._penalty, self._subset = bench.config.objective.penalty, bench.config.objective.subset
         _check(bench)
 
-    def __call__(self, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
-        """Realise and score the recipe of a trial; None where the score does not exceed the floor."""
-        objective = self._objective(number)  # to make one may write other weights into the live models
+    def __call__(self, recipe: Recipe, floor: float, share: float) -> Evaluation | None:
+        """Realise a recipe and score it on a share of dev; None where the score does not exceed the floor."""
+        objective = self._bench.part_of_dev(share)  # to make one may write other weights into the live models
         models = self._bench.realise(recipe)
         with self._bench.reuse.of(recipe, models):
             return objective.above(models, floor, self._taken_off(recipe))
@@ -48,32 +47,33 @@ class Fitness:
             UserError: not one of them can be scored on the whole.
         """
         dev, evaluation = self._bench.objective("dev"), best.evaluation
-        if self._subset is not None:
-            scored = dict(self._on_the_whole(self._subset, trials))
+        if self._subset is not None or best.share < 1:
+            finalists = self._subset.finalists if self._subset else Subset().finalists
+            scored = dict(self._on_the_whole(finalists, trials))
             if not scored:
                 raise UserError(
                     expected="a finalist that can be scored on the whole dev",
                     got="only failures",
-                    cure="raise objective.subset.finalists, or leave objective.subset out",
+                    cure="look at the errors in journal.jsonl, or raise objective.subset.finalists",
                 )
             number = max(scored, key=lambda number: (scored[number].score, -number))
             best, evaluation = trials[number], scored[number]
         assert evaluation is not None
         return replace(best, evaluation=dev.score_of(evaluation.outcomes))
 
-    def _on_the_whole(self, subset: Subset, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation]]:
+    def _on_the_whole(self, finalists: int, trials: Sequence[Trial]) -> Iterator[tuple[int, Evaluation]]:
         """The evaluations of trials on the whole of dev, penalty taken off, by their numbers."""
         partly: list[Trial] = []
         for trial in trials:
             # A repeat that was answered from memory has no outcomes.
             if trial.evaluation is None or not trial.evaluation.outcomes:
                 continue
-            if self._share(trial.number) == 1:
+            if trial.share == 1:
                 yield trial.number, trial.evaluation
             else:
                 partly.append(trial)
         dev = self._bench.objective("dev")
-        for trial in sorted(partly, key=lambda trial: -trial.score)[: subset.finalists]:
+        for trial in sorted(partly, key=lambda trial: -trial.score)[:finalists]:
             try:
                 models = self._bench.realise(trial.recipe)
                 yield trial.number, dev(models, self._taken_off(trial.recipe))
@@ -82,10 +82,7 @@ class Fitness:
             except Exception:  # what did not fail on a part may fail on the whole: then it does not win
                 continue
 
-    def _objective(self, number: int) -> Objective:
-        return self._bench.part_of_dev(self._share(number))
-
-    def _share(self, number: int) -> float:
+    def share(self, number: int) -> float:
         """The whole of dev for the space's default; for what is searched, the share that its round has."""
         evaluations = self._bench.config.budget.evaluations
         if self._subset is None or evaluations is None or number == 0:

@@ -36,7 +36,10 @@ def leave(bench: Bench, out: Path, searched: int) -> list[Trial]:
     if bench.config.objective.aggregate != "pareto":
         return []
     _, trials = journal.read(out / "journal.jsonl")
-    complete, values = [trial for trial in trials[:searched] if trial.evaluation], _values(bench)
+    complete, values = (
+        [trial for trial in trials[:searched] if trial.evaluation and trial.share == 1],
+        _values(bench),
+    )
     points = [complete[place] for place in front([values(trial) for trial in complete])]
     with new_folder(out / "front") as folder:
         for trial in points:

@@ -198,6 +198,8 @@ def to_line(trial: Trial) -> dict[str, Any]:
         "state": trial.state,
         "error": trial.error,
         "repeats": trial.repeats,
+        **({"share": trial.share} if trial.share < 1 else {}),
+        **({"cost": trial.cost} if trial.cost < 1 else {}),
         "outcomes": {task: pack(value) for task, value in evaluation.outcomes.items()} if evaluation else {},
         "seconds": round(trial.seconds, 4),
     }
@@ -217,6 +219,8 @@ def from_line(record: Mapping[str, Any]) -> Trial:
         error=record["error"],
         repeats=record["repeats"],
         seconds=record["seconds"],
+        share=record.get("share", 1.0),
+        cost=record.get("cost", 1.0),
     )
 
 

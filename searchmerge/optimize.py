@@ -68,7 +68,7 @@ def optimize(
     begin(config.budget)
     best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
-    points = front.leave(bench, out, counts["evaluations"] + counts["repeats"])
+    points = front.leave(bench, out, int(counts["evaluations"] + counts["repeats"]))
     say("judging the winner and the baselines")
     found += _said(leaks(config, "test"), say)
     judgement = judge(bench, best)
@@ -138,17 +138,17 @@ def _with_noise(bench: Bench, watch: Watch, say: Callable[[str], None]) -> Watch
 
 def run_search(
     bench: Bench, out: Path, *, resume: bool, watch: Watch, recall: Recall = lambda _: None
-) -> tuple[Trial, str, dict[str, int]]:
+) -> tuple[Trial, str, dict[str, float]]:
     """Search as the bench's config says, its journal in ``out``; returns what :func:`follow` does."""
     config = bench.config
     strategy, fitness = bench.strategy(), Fitness(bench)
     with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
         parts = bench.space, strategy, fitness, journal, config.budget
-        best, reason, counts = follow(search(*parts, recall, front.told(bench)), watch)
+        best, reason, counts = follow(search(*parts, recall, front.told(bench), fitness.share), watch)
         return fitness.winner(best, journal.trials), reason, counts
 
 
-def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, dict[str, int]]:
+def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, dict[str, float]]:
     """Run a search to its end.
 
     Returns:
@@ -158,17 +158,18 @@ def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, 
         UserError: not one candidate could be evaluated.
     """
     best: Trial | None = None
-    counts = {"evaluations": 0, "repeats": 0, "rejected": 0, "failures": 0}
+    counts = {"evaluations": 0.0, "repeats": 0, "rejected": 0, "failures": 0}
     while True:
         try:
             trial = next(run)
         except StopIteration as end:
             reason = str(end.value)
             break
-        counts["repeats" if trial.repeats is not None else "evaluations"] += 1
+        counts["repeats"] += trial.repeats is not None
+        counts["evaluations"] += trial.cost if trial.repeats is None else 0
         counts["rejected"] += trial.state == "rejected" and trial.repeats is None
         counts["failures"] += trial.state == "failed" and trial.repeats is None
-        best = trial if best is None or trial.score > best.score else best
+        best = trial if best is None or _rank(trial) > _rank(best) else best
         watch(trial, best)
     if best is None or best.evaluation is None:
         raise UserError(
@@ -176,7 +177,17 @@ def follow(run: Generator[Trial, None, str], watch: Watch) -> tuple[Trial, str, 
             got=f"{counts['failures']} failures" + (f", the first: {best.error}" if best else ""),
             cure="look at the errors in journal.jsonl",
         )
-    return best, reason, counts
+    counts["evaluations"] = round(counts["evaluations"], 3)
+    return (
+        best,
+        reason,
+        {name: int(count) if count == int(count) else count for name, count in counts.items()},
+    )
+
+
+def _rank(trial: Trial) -> tuple[bool, float]:
+    """What was scored on a part of dev comes after all that was scored on the whole."""
+    return trial.share == 1 and trial.evaluation is not None, trial.score
 
 
 def deliver(bench: Bench, recipe: Recipe, result: dict[str, Any], out: Path) -> None:

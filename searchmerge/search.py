@@ -34,11 +34,17 @@ FAILURES_IN_A_ROW = 8
 REPEATS_IN_A_ROW = 500
 """Repeated recipes in a row after which a strategy is held to have nothing new to ask."""
 
-Evaluate = Callable[[Recipe, float, int], Evaluation | None]
-"""``(recipe, floor, number of the trial)``: None says that the score does not exceed the floor."""
+_ROUNDING = 1e-6
+"""Of a sum of shares."""
+
+Evaluate = Callable[[Recipe, float, float], Evaluation | None]
+"""``(recipe, floor, share of dev)``: None says that the score does not exceed the floor."""
 
 Recall = Callable[[Recipe], Trial | None]
 """A trial of another search that has scored the recipe already, if there is one."""
+
+Share = Callable[[int], float]
+"""A share of dev by the trial's number."""
 
 Told = Callable[[Trial], float | tuple[float, ...]]
 """What the strategy is told of a trial."""
@@ -52,6 +58,7 @@ def search(
     budget: Budget,
     recall: Recall = lambda _: None,
     told: Told = attrgetter("score"),
+    share: Share = lambda _: 1.0,
 ) -> Generator[Trial, None, str]:
     """Search, one trial at a time; trial 0 is the space's default, of a population its first founder.
 
@@ -63,6 +70,8 @@ def search(
         budget: a repeated recipe costs nothing of it.
         recall: asked before a recipe is evaluated; what it knows costs as much of the budget as it did there.
         told: the score; of several objectives, a function of what the journal keeps.
+        share: of dev that a trial is scored on at most, by its number; a recipe that was scored on another
+            share is not known.
 
     Yields:
         Every trial in order, those of the journal first.
@@ -75,7 +84,7 @@ def search(
             generation failed.
     """
     spent = _Spent(budget)
-    memory: dict[str, Trial] = {}
+    memory: dict[tuple[str, float], Trial] = {}
     past: list[Recipe] = []
     for batch, strategy_asked in _batches(space, strategy):
         scores: list[Any] = []
@@ -86,9 +95,11 @@ def search(
                 trial = _same_genotype(journal.trials[number], candidate.genotype)
             else:
                 recipe = space.decode(candidate.genotype, past)
-                trial = _tried(number, candidate, recipe, evaluate, memory, recall)
+                limited = replace(candidate, share=min(candidate.share, share(number)))
+                trial = _tried(number, limited, recipe, evaluate, memory, recall)
+                trial = replace(trial, share=limited.share, cost=candidate.share)
                 journal.append(trial)
-            if (key := _key(trial.recipe)) not in memory or memory[key].state == "rejected":
+            if (key := _key(trial.recipe, trial.share)) not in memory or memory[key].state == "rejected":
                 memory[key] = trial
             past.append(trial.recipe)
             spent.take(trial)
@@ -121,22 +132,23 @@ def _tried(
     candidate: Candidate,
     recipe: Recipe,
     evaluate: Evaluate,
-    memory: dict[str, Trial],
+    memory: dict[tuple[str, float], Trial],
     recall: Recall,
 ) -> Trial:
-    genotype, seen = candidate.genotype, memory.get(_key(recipe))
+    genotype, share = candidate.genotype, candidate.share
+    seen = memory.get(_key(recipe, share))
     if seen is not None and seen.state != "rejected":
         evaluation = seen.evaluation and replace(seen.evaluation, outcomes={})
         return Trial(number, genotype, seen.recipe, evaluation, seen.error, seen.number)
     # One that was rejected before is no new recipe: without floors it would have been answered from memory.
     repeats = None if seen is None else seen.number
-    if known := recall(recipe):
+    if share == 1 and (known := recall(recipe)):
         evaluation = known.evaluation if known.score > candidate.floor else None
         return Trial(number, genotype, recipe, evaluation, known.error, repeats, known.seconds)
     start = time.perf_counter()
     error, evaluation = None, None
     try:
-        evaluation = evaluate(recipe, candidate.floor, number)
+        evaluation = evaluate(recipe, candidate.floor, share)
         if evaluation and not isfinite(evaluation.score):
             error, evaluation = f"the score is {evaluation.score}", None
     except UserError:
@@ -146,8 +158,8 @@ def _tried(
     return Trial(number, genotype, recipe, evaluation, error, repeats, time.perf_counter() - start)
 
 
-def _key(recipe: Recipe) -> str:
-    return json.dumps(recipe, sort_keys=True)
+def _key(recipe: Recipe, share: float) -> tuple[str, float]:
+    return json.dumps(recipe, sort_keys=True), share
 
 
 def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:
@@ -164,9 +176,9 @@ class _Spent:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.evaluations = 0
+        self.evaluations = 0.0
         self.seconds = 0.0
-        self.since_best = 0
+        self.since_best = 0.0
         self.best = -inf
         self.failures_in_a_row = 0
         self.repeats_in_a_row = 0
@@ -176,20 +188,21 @@ class _Spent:
             self.repeats_in_a_row += 1
             return
         self.repeats_in_a_row = 0
-        self.evaluations += 1
+        self.evaluations += trial.cost
         self.seconds += trial.seconds
         self.failures_in_a_row = self.failures_in_a_row + 1 if trial.state == "failed" else 0
-        self.since_best = 0 if trial.score > self.best else self.since_best + 1
-        self.best = max(self.best, trial.score)
+        better = trial.share == 1 and trial.score > self.best
+        self.since_best = 0.0 if better else self.since_best + trial.cost
+        self.best = trial.score if better else self.best
 
     def reason(self) -> str | None:
         """Why to stop now, or None."""
         budget = self._budget
-        if budget.evaluations is not None and self.evaluations >= budget.evaluations:
+        if budget.evaluations is not None and self.evaluations > budget.evaluations - _ROUNDING:
             return f"{budget.evaluations} evaluations are spent"
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return f"{budget.seconds:g} seconds are spent"
-        if budget.patience is not None and self.since_best >= budget.patience:
+        if budget.patience is not None and self.since_best > budget.patience - _ROUNDING:
             return f"{budget.patience} evaluations brought nothing better"
         if self.repeats_in_a_row >= REPEATS_IN_A_ROW:
             return f"the last {REPEATS_IN_A_ROW} candidates were all known"

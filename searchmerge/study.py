@@ -235,13 +235,15 @@ def _frozen(trial: Trial, params: Params, start: datetime, stop: datetime) -> Fr
         attrs["error"] = trial.error
     if trial.repeats is not None:
         attrs["repeats"] = trial.repeats
+    if partly := trial.evaluation and trial.share < 1:
+        attrs["share of dev"] = trial.share
     recipe = json.dumps(trial.recipe, ensure_ascii=False)
     if len(recipe) <= SHORT:
         attrs["recipe"] = recipe
     return FrozenTrial(
         number=trial.number,
         trial_id=-1,  # the storage gives it one
-        state=STATES[trial.state],
+        state=TrialState.PRUNED if partly else STATES[trial.state],
         value=trial.evaluation.score if trial.evaluation else None,
         datetime_start=start,
         datetime_complete=stop,
@@ -249,5 +251,5 @@ def _frozen(trial: Trial, params: Params, start: datetime, stop: datetime) -> Fr
         distributions=dict(distributions),
         user_attrs=attrs,
         system_attrs={},
-        intermediate_values={},
+        intermediate_values={1: trial.score} if partly else {},
     )

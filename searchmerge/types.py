@@ -115,10 +115,13 @@ class Candidate:
     Args:
         genotype: what it is.
         floor: the score that it must exceed to matter; the evaluation may stop as soon as it cannot.
+        share: of dev that it is to be scored on, which is also what it costs of the budget; only what was
+            scored on the whole can win.
     """
 
     genotype: Genotype
     floor: float = -np.inf
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,12 @@ class Trial:
         recipe: what it decodes to.
         evaluation: None where the candidate failed or was rejected.
         error: why it failed, else None.
-        repeats: the number of the earlier trial with the same recipe, else None. A repeat costs nothing of
-            the budget; its outcomes stand with that trial, unless that was rejected and this one evaluated.
+        repeats: the number of the earlier trial with the same recipe and share, else None. A repeat costs
+            nothing of the budget; its outcomes stand with that trial, unless that was rejected and this one
+            evaluated.
         seconds: wall time that the evaluation took; 0 where the earlier trial answered.
+        share: of dev that it was scored on.
+        cost: of the budget's evaluations, for a repeat nothing.
     """
 
     number: int
@@ -158,6 +164,8 @@ class Trial:
     error: str | None = None
     repeats: int | None = None
     seconds: float = 0.0
+    share: float = 1.0
+    cost: float = 1.0
 
     @property
     def state(self) -> Literal["complete", "rejected", "failed"]:

@@ -333,9 +333,11 @@ def test_a_finalist_that_fails_on_the_whole_does_not_win(
         Trial(number, (), bench.merge(method="task_arithmetic", weight=number / 4), None)
         for number in range(4)
     ]
-    trials = [
-        Trial(each.number, (), each.recipe, fitness(each.recipe, -math.inf, each.number)) for each in made
-    ]
+    trials = []
+    for each in made:
+        share = fitness.share(each.number)
+        evaluation = fitness(each.recipe, -math.inf, share)
+        trials.append(Trial(each.number, (), each.recipe, evaluation, share=share))
     ranked = sorted(trials[1:], key=lambda trial: -trial.score)
     dev = bench.objective("dev")
     asked: list[int] = []
@@ -350,6 +352,25 @@ def test_a_finalist_that_fails_on_the_whole_does_not_win(
     best = fitness.winner(trials[0], trials)
     assert len(asked) == 2
     assert (best.number, best.score) == (ranked[1].number, 1.0)
+
+
+def test_halving_forwards_each_rungs_share_and_wins_on_the_whole(tmp_path: Path) -> None:
+    config = family(tmp_path, space=COEFFICIENTS, strategy={"kind": "halving", "eta": 2}, evaluations=13)
+    bench = Bench(load(config))
+    counting = Counting(bench)
+    seen: list[int] = []
+    best, reason, counts = run_search(
+        bench, tmp_path / "out", resume=False, watch=lambda *_: seen.append(counting.taken())
+    )
+    _, trials = read(tmp_path / "out/journal.jsonl")
+    assert [sum(trial.share == share for trial in trials[1:]) for share in (0.25, 0.5, 1)] == [16, 8, 4]
+    assert (reason, counts["evaluations"]) == ("13 evaluations are spent", 13)
+    sizes = {0.25: 12, 0.5: 24, 1.0: 48}
+    for trial, forwarded in zip(trials, seen, strict=True):
+        assert forwarded == (0 if trial.repeats is not None else sizes[trial.share])
+    scores = {t.number: t.score for t in trials if t.share == 1}
+    assert best.number == max(scores, key=lambda number: (scores[number], -number))
+    assert best.score == Bench(load(config)).evaluate(best.recipe).score
 
 
 def test_the_same_seed_is_the_same_part_and_another_another(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_population_killed_at_random_instants_and_resumed_has_the_same_journal
 # Floors.
 
 
-def searched(config: Path, out: Path, *, floors: bool) -> tuple[Bench, Trial, dict[str, int]]:
+def searched(config: Path, out: Path, *, floors: bool) -> tuple[Bench, Trial, dict[str, float]]:
     """Search with `de`, its journal in ``out``."""
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     content["strategy"] = {"kind": "de", "floors": floors}

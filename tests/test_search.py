@@ -65,12 +65,12 @@ class Counted:
     def __init__(self) -> None:
         self.calls: list[float] = []
         self.floors: list[float] = []
-        self.numbers: list[int] = []
+        self.shares: list[float] = []
 
-    def __call__(self, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+    def __call__(self, recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         self.calls.append(recipe["x"])
         self.floors.append(floor)
-        self.numbers.append(number)
+        self.shares.append(share)
         score = -((recipe["x"] - 0.3) ** 2)
         outcomes = {"x": np.array([round(10 * recipe["x"])], np.uint8)}
         return Evaluation(score, {"x": score}, outcomes) if score > floor else None
@@ -86,6 +86,7 @@ def run(
     **budget: Any,
 ) -> tuple[list[Trial], str]:
     trials = []
+    tmp_path.mkdir(exist_ok=True)
     with Journal(tmp_path / "journal.jsonl", {"seed": 0}, resume=resume) as journal:
         allowed = Budget(**(budget or {"evaluations": 100}))
         steps = search(space or Line(), strategy, evaluate, journal, allowed)
@@ -144,7 +145,7 @@ def test_a_repeated_recipe_is_answered_from_memory_and_costs_nothing(tmp_path: P
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, RuntimeError("out of memory")])
 def test_a_failed_candidate_is_a_failed_trial_and_the_run_goes_on(tmp_path: Path, bad: Any) -> None:
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation:
         if recipe["x"] == 0.1:
             if isinstance(bad, Exception):
                 raise bad
@@ -159,7 +160,7 @@ def test_a_failed_candidate_is_a_failed_trial_and_the_run_goes_on(tmp_path: Path
 
 
 def test_a_generation_of_failures_stops_the_run(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation:
         raise RuntimeError("every time")
 
     batch = [i / 100 for i in range(10, 10 + FAILURES_IN_A_ROW * 10, 10)]
@@ -168,7 +169,7 @@ def test_a_generation_of_failures_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_a_users_mistake_inside_an_evaluation_stops_the_run(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation:
         raise UserError(expected="a", got="b", cure="c")
 
     with pytest.raises(UserError, match="expected: a"):
@@ -242,12 +243,66 @@ def test_an_objective_gets_each_candidates_own_floor(tmp_path: Path) -> None:
     assert objective.floors == [-math.inf, -0.5, -math.inf, 0.25]
 
 
-def test_an_objective_gets_the_number_of_the_trial_also_after_a_resume(tmp_path: Path) -> None:
-    first, again = Counted(), Counted()
-    run(tmp_path, Listed([0.1, 0.1, 0.2]), first)
-    assert first.numbers == [0, 1, 3], "the second candidate was answered from memory"
-    run(tmp_path, Listed([0.1, 0.1, 0.2], [0.4]), again, resume=True)
-    assert again.numbers == [4]
+class Sharing(Listed):
+    """A strategy that asks a fixed list of batches of pairs of a coordinate and a share of dev."""
+
+    def ask(self) -> Sequence[Candidate]:
+        batch = self.batches.pop(0) if self.batches else []
+        return [Candidate((x,), share=share) for x, share in batch]
+
+
+PARTS = ([(0.1, 0.25), (0.1, 0.25), (0.2, 0.25)], [(0.1, 0.5), (0.4, 0.25)], [(0.1, 1.0), (0.3, 1.0)])
+
+
+def test_a_part_of_dev_costs_its_share_and_its_scores_are_known_on_that_share_alone(tmp_path: Path) -> None:
+    objective = Counted()
+    trials, reason = run(tmp_path, Sharing(*PARTS), objective, evaluations=3)
+    assert objective.calls == [0.5, 0.1, 0.2, 0.1, 0.4, 0.1]
+    assert objective.shares == [1, 0.25, 0.25, 0.5, 0.25, 1]
+    assert [t.share for t in trials] == [1, 0.25, 0.25, 0.25, 0.5, 0.25, 1]
+    assert [t.repeats for t in trials] == [None, None, 1, None, None, None, None]
+    assert reason == "3 evaluations are spent", "1 + 0.25 + 0.25 + 0.5 + 0.25 + 1"
+
+
+def test_shares_and_costs_are_the_same_after_a_resume(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "whole", Sharing(*PARTS), Counted())
+    run(tmp_path / "cut", Sharing(*PARTS), Counted(), evaluations=2)
+    again = Counted()
+    resumed, _ = run(tmp_path / "cut", Sharing(*PARTS), again, resume=True)
+    assert [(t.number, t.share, t.cost, t.score, t.repeats) for t in resumed] == [
+        (t.number, t.share, t.cost, t.score, t.repeats) for t in whole
+    ]
+    assert 0 < len(again.calls) < 7
+
+
+def test_rounds_show_less_of_dev_at_no_other_cost(tmp_path: Path) -> None:
+    objective = Counted()
+    with Journal(tmp_path / "journal.jsonl", {}, resume=False) as journal:
+        strategy = Listed([0.1], [0.1], [0.2], [0.1], [0.4])
+        shares = {1: 0.5, 2: 0.5, 3: 0.5}
+        rounds = search(
+            Line(),
+            strategy,
+            objective,
+            journal,
+            Budget(evaluations=4),
+            share=lambda number: shares.get(number, 1.0),
+        )
+        trials = list(rounds)
+    assert [(t.share, t.cost, t.repeats) for t in trials] == [
+        (1, 1, None),
+        (0.5, 1, None),
+        (0.5, 1, 1),
+        (0.5, 1, None),
+        (1, 1, None),
+    ], "what was scored on a part is not known on the whole"
+
+
+def test_patience_is_for_scores_on_the_whole(tmp_path: Path) -> None:
+    parts = [[(0.3, 0.5)], [(0.2, 0.5)], [(0.1, 0.5)], [(0.4, 0.5)], [(0.6, 0.5)]]
+    trials, reason = run(tmp_path, Sharing(*parts), Counted(), patience=2)
+    assert len(trials) == 5
+    assert reason == "2 evaluations brought nothing better"
 
 
 def test_a_candidate_that_does_not_exceed_its_floor_is_written_as_rejected(tmp_path: Path) -> None:
@@ -285,7 +340,7 @@ def test_any_number_of_rejected_candidates_is_no_failure(tmp_path: Path) -> None
 
 
 def test_a_rejected_candidate_between_failures_breaks_their_row(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         if floor > 0:
             return None
         raise RuntimeError("every time")
@@ -323,7 +378,7 @@ def test_a_recipe_rejected_twice_is_still_evaluated_the_third_time(tmp_path: Pat
 def test_a_failed_recipe_is_answered_from_memory_whatever_the_floor(tmp_path: Path) -> None:
     calls: list[float] = []
 
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         calls.append(recipe["x"])
         if recipe["x"] == 0.2:
             raise RuntimeError("broke")
@@ -401,7 +456,7 @@ def test_a_genotype_may_point_at_every_trial_before_it(tmp_path: Path, done: int
 
 
 def test_failed_rejected_and_repeated_trials_are_pointed_at_too(tmp_path: Path) -> None:
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         if recipe["x"] == 0.1:
             raise RuntimeError("broke")
         return Evaluation(0.5, {}) if floor < 0.5 else None

@@ -55,7 +55,7 @@ class Finished:
     best: Trial
     trials: Sequence[Trial]
     reason: str
-    counts: Mapping[str, int]
+    counts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def run(
 
         def watched(trial: Trial, best: Trial, entry: Entry = entry, trials: list[Trial] = trials) -> None:
             trials.append(trial)
-            if trial.evaluation is not None and trial.evaluation.outcomes:
+            if trial.share == 1 and trial.evaluation is not None and trial.evaluation.outcomes:
                 memory.setdefault(digest(trial.recipe), trial)
             watch(entry, trial, best)
 

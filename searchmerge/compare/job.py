@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,7 +14,7 @@ from searchmerge.baselines import require
 from searchmerge.bench import Bench
 from searchmerge.compare.comparison import compare
 from searchmerge.compare.contest import Contest, Entry, Finished, digest, run
-from searchmerge.compare.field import Run
+from searchmerge.compare.field import FloatArray, Run
 from searchmerge.compare.selection import Reference
 from searchmerge.config import Config
 from searchmerge.files import output_folder, write_json
@@ -176,15 +176,8 @@ class _Results:
 
     def _figures(self, finished: Finished) -> Run:
         entry, test = finished.entry, self._standings_of(finished.best)["test"]
-        fresh = [trial for trial in finished.trials if trial.repeats is None]
-        return Run(
-            entry.strategy,
-            entry.seed,
-            np.array([trial.score for trial in fresh]),
-            np.array([trial.seconds for trial in fresh]),
-            test["score"] if test else None,
-            entry.space,
-        )
+        scores, seconds = by_evaluation(finished.trials)
+        return Run(entry.strategy, entry.seed, scores, seconds, test["score"] if test else None, entry.space)
 
     def _standings_of(self, trial: Trial) -> _Both:
         return {
@@ -202,3 +195,17 @@ class _Results:
                 evaluation = self._bench.evaluate(trial.recipe, split)
             self._standings[place] = standing(objective, evaluation)
         return self._standings[place]
+
+
+def by_evaluation(trials: Sequence[Trial]) -> tuple[FloatArray, FloatArray]:
+    """The best score and the seconds of each whole evaluation that a run has spent, both ``[evaluations]``.
+
+    Several trials on parts of dev make up one, whose score is minus infinity: only the whole of dev counts.
+    """
+    fresh = [trial for trial in trials if trial.repeats is None]
+    spent = np.cumsum([trial.cost for trial in fresh])
+    places = np.ceil(spent - 1e-6).astype(int) - 1
+    scores, seconds = np.full(places[-1] + 1, -np.inf), np.zeros(places[-1] + 1)
+    np.maximum.at(scores, places, [trial.score if trial.share == 1 else -np.inf for trial in fresh])
+    np.add.at(seconds, places, [trial.seconds for trial in fresh])
+    return scores, seconds

@@ -62,7 +62,10 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
     """
     figure = canvas(width, 344)
     axes = framed(figure, left=36, right=126 if width <= NARROW else 146, top=26, bottom=40)
-    points = np.array([(t.number, t.score) for t in run.trials if t.evaluation]).reshape(-1, 2)
+    points, partly = (
+        np.array([(trial.number, trial.score) for trial in trials]).reshape(-1, 2)
+        for trials in (run.whole, run.partly)
+    )
     lines = dev_lines(run)
     low, high = _span(points[:, 1], list(lines.values()))
     last = max(len(run.trials) - 1, 1)
@@ -70,6 +73,7 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
     axes.set_xlabel("trial", color=LIGHT["muted"], fontsize=11)
     axes.set_title("dev score", loc="left", color=LIGHT["muted"], fontsize=11)
     _dots(axes, run, points, low)
+    axes.scatter(partly[:, 0], partly[:, 1], s=10, color=LIGHT["muted"], alpha=0.35, linewidths=0, zorder=2)
     labels = [(score, f"{_SHORT.get(name, name)} {number(score)}", "muted") for name, score in lines.items()]
     for score in lines.values():
         axes.axhline(score, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2.5)), zorder=1)
@@ -107,7 +111,7 @@ def dev_lines(run: Run) -> dict[str, float]:
 
 def below(run: Run) -> bool:
     """Whether a trial lies so far down that the curve shows it as a triangle."""
-    scores = np.array([trial.score for trial in run.trials if trial.evaluation])
+    scores = np.array([trial.score for trial in run.whole])
     return bool(len(scores)) and bool(scores.min() < _span(scores, list(dev_lines(run).values()))[0])
 
 

@@ -43,7 +43,7 @@ class Entry(Protocol):
 class _Cell:
     """A run: its evaluations so far, the best score, and whether it has ended."""
 
-    evaluations: int = 0
+    evaluations: float = 0.0
     best: float | None = None
     ended: bool = False
 
@@ -75,7 +75,7 @@ class Filling:
         self._current: Entry | None = None
         self._said = self._seen = clock()
         self._started: float | None = None
-        self._since = 0
+        self._since = 0.0
         self._live = Live(console=self._console, get_renderable=self._shown, transient=True)
 
     def __enter__(self) -> Filling:
@@ -95,7 +95,7 @@ class Filling:
         self._current, cell = entry, self._cells[_place(entry)]
         cell.best = best.score if best.evaluation else None
         if trial.repeats is None:
-            cell.evaluations += 1
+            cell.evaluations += trial.cost
             self._count(trial)
         if not self._console.is_terminal and self._clock() - self._said >= EVERY:
             self._write(self.line())
@@ -113,7 +113,7 @@ class Filling:
         entry, cell = self._current, self._cells[_place(self._current)]
         number = [*self._cells].index(_place(entry)) + 1
         of = f"/{self._budget.evaluations}" if self._budget.evaluations else " evaluations"
-        parts = [f"{entry.strategy} over {entry.space}, seed {entry.seed}", f"{cell.evaluations}{of}"]
+        parts = [f"{entry.strategy} over {entry.space}, seed {entry.seed}", f"{cell.evaluations:.6g}{of}"]
         if cell.best is not None:
             parts.append(f"best {cell.best:.3f}")
         said = f"run {number} of {len(self._cells)}: {', '.join(parts)}"
@@ -124,7 +124,7 @@ class Filling:
         now = self._clock()
         if self._started is None and trial.seconds <= now - self._seen:
             self._started = now - trial.seconds  # what is there already tells nothing of the rate
-        self._since += self._started is not None
+        self._since += trial.cost if self._started is not None else 0.0
         self._seen = now
 
     def _left(self) -> float | None:
@@ -179,7 +179,7 @@ def _text(cell: _Cell) -> Text:
     if not cell.evaluations:
         return Text("·", style="dim")
     best = "failed" if cell.best is None else f"{cell.best:.3f}"
-    return Text(best) if cell.ended else Text(f"{best} ({cell.evaluations})", style="bold")
+    return Text(best) if cell.ended else Text(f"{best} ({cell.evaluations:.6g})", style="bold")
 
 
 def _summed(cells: Sequence[_Cell]) -> tuple[str, str]:

@@ -153,6 +153,8 @@ def _facts(run: Run) -> dict[str, str]:
 def _legend(run: Run) -> Iterator[str]:
     """How to read the curve, naming only what is there to be seen."""
     yield "A dot is a trial on the dev split, the line is the best so far."
+    if run.partly:
+        yield "A grey dot is a trial on a part of dev, whose score is not one of the others'."
     if any(trial.repeats is not None and trial.evaluation for trial in run.trials):
         yield "A ring is a repeat: a recipe that was known already and cost nothing."
     if run.failed:

@@ -59,8 +59,8 @@ class Progress:
         if self._pending:
             self._write_line()
         self._budget = budget
-        self._evaluations = self._fresh = self._rejections = self._failures = 0
-        self._spent = 0.0
+        self._rejections = self._failures = 0
+        self._evaluations = self._fresh = self._spent = 0.0
         self._best: Trial | None = None
         self._said = self._seen = self._clock()
         self._started: float | None = None
@@ -82,7 +82,7 @@ class Progress:
         self._count(trial)
         if self._console.is_terminal:
             self._bar.update(self._task, description=self.line(), completed=self._done())
-        elif (self._fresh == 1 and trial.repeats is None) or self._clock() - self._said >= EVERY:
+        elif (self._fresh == trial.cost and trial.repeats is None) or self._clock() - self._said >= EVERY:
             self._write_line()
 
     def say(self, text: str) -> None:
@@ -94,7 +94,7 @@ class Progress:
     def line(self) -> str:
         """All there is to say: ``37/200 evaluations, 0.74/s, best 0.771 (trial 31), 3 min 40 s left``."""
         of = f"/{self._budget.evaluations}" if self._budget.evaluations else ""
-        parts = [f"{self._evaluations}{of} evaluations"]
+        parts = [f"{self._evaluations:.6g}{of} evaluations"]
         if rate := self._rate():
             parts.append(f"{rate:.2f}/s")
         if self._best is not None and self._best.evaluation is not None:
@@ -113,12 +113,12 @@ class Progress:
     def _count(self, trial: Trial) -> None:
         now = self._clock()
         if trial.repeats is None:
-            self._evaluations += 1
+            self._evaluations += trial.cost
             self._rejections += trial.state == "rejected"
             self._failures += trial.state == "failed"
             self._spent += trial.seconds
             if trial.seconds <= now - self._seen:
-                self._fresh += 1
+                self._fresh += trial.cost
                 # The first one's start, not the command's: sources are read before.
                 self._started = now - trial.seconds if self._started is None else self._started
         self._seen = now

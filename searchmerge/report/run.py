@@ -53,7 +53,17 @@ class Run:
         if self.result and self.result.get("best"):
             number = self.result["best"]["trial"]
             return next((trial for trial in self.trials if trial.number == number), None)
-        return max((trial for trial in self.trials if trial.evaluation), key=lambda t: t.score, default=None)
+        return max(self.whole, key=lambda trial: trial.score, default=None)
+
+    @property
+    def whole(self) -> tuple[Trial, ...]:
+        """The trials with a score on the whole of dev, which alone can be compared."""
+        return tuple(trial for trial in self.trials if trial.evaluation and trial.share == 1)
+
+    @property
+    def partly(self) -> tuple[Trial, ...]:
+        """The trials with a score on a part of dev."""
+        return tuple(trial for trial in self.trials if trial.evaluation and trial.share < 1)
 
     @property
     def evaluated(self) -> tuple[Trial, ...]:

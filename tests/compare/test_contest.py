@@ -128,9 +128,9 @@ def test_a_recipe_is_evaluated_once_whoever_asks_for_it(
     evaluated: list[str] = []
     evaluate = Fitness.__call__
 
-    def counted(self: Fitness, recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+    def counted(self: Fitness, recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         evaluated.append(str(recipe))
-        return evaluate(self, recipe, floor, number)
+        return evaluate(self, recipe, floor, share)
 
     monkeypatch.setattr(Fitness, "__call__", counted)
     # Nine points of a grid, all of them in every run, in an order of its own.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,11 @@ import pytest
 
 from searchmerge.bench import Bench
 from searchmerge.compare.contest import Contest
-from searchmerge.compare.job import head_to_head
+from searchmerge.compare.job import by_evaluation, head_to_head
 from searchmerge.config import load
 from searchmerge.judge import standing
 from searchmerge.objective import Objective, Split
-from searchmerge.types import Trial, UserError
+from searchmerge.types import Evaluation, Trial, UserError
 from tests.family import rewrite, tiny_family
 from tests.test_kill import kill
 
@@ -162,6 +163,23 @@ def test_what_cannot_be_compared_is_refused(
             say=lambda _: None,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_trials_on_parts_of_dev_make_up_whole_evaluations() -> None:
+    def trial(number: int, score: float, share: float, repeats: int | None = None) -> Trial:
+        return Trial(number, (), {}, Evaluation(score, {}), None, repeats, 2.0, share, share)
+
+    trials = [
+        trial(0, 0.5, 1.0),
+        *(trial(number, 0.9, 1 / 3) for number in range(1, 7)),
+        trial(7, 0.6, 1.0),
+        trial(8, 0.5, 1.0, repeats=0),
+        trial(9, 0.7, 0.25),
+        trial(10, 0.8, 1.0),
+    ]
+    scores, seconds = by_evaluation(trials)
+    assert scores.tolist() == [0.5, -math.inf, -math.inf, 0.6, -math.inf, 0.8]
+    assert seconds.tolist() == [2, 6, 6, 2, 2, 2]
 
 
 def test_killed_at_random_instants_and_resumed_the_tables_are_the_same(config: Path, tmp_path: Path) -> None:

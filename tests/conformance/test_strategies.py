@@ -30,7 +30,7 @@ from searchmerge.testing import SPACES, STRATEGY_CHECKS, Make, check_learns, dri
 from searchmerge.types import Cross, Evaluation, Recipe, Trial
 
 STRATEGIES = {point.name: point for point in entry_points(group="searchmerge.strategies")}
-BLIND = {"grid", "qmc", "random"}
+BLIND = {"grid", "halving", "qmc", "random"}
 
 
 def load(name: str) -> Make:
@@ -150,7 +150,7 @@ def population(options: dict[str, Any]) -> PopulationSpace:
     return PopulationSpace(options, experts=EXPERTS, layout=LAYOUT)
 
 
-def scored(recipe: Recipe, floor: float, number: int) -> Evaluation | None:
+def scored(recipe: Recipe, floor: float, share: float) -> Evaluation | None:
     """A score for any recipe, without a tensor: a digest's first bytes."""
     score = zlib.crc32(json.dumps(recipe, sort_keys=True).encode()) / 2**32
     return Evaluation(score, {"t": score}) if score > floor else None

@@ -48,7 +48,7 @@ class Cube:
 def through_the_loop(folder: Path, strategy: Any, evaluations: int, *, resume: bool = False) -> list[Trial]:
     """Search ZDT1 with its first objective as a metric that is better when lower."""
 
-    def evaluate(recipe: Recipe, floor: float, number: int) -> Evaluation:
+    def evaluate(recipe: Recipe, floor: float, share: float) -> Evaluation:
         first, second = zdt1(recipe["x"])
         return Evaluation((first + second) / 2, {"f1": -first, "f2": second})
 
