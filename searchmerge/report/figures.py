@@ -73,7 +73,10 @@ def curve(run: Run, *, width: int = WIDE) -> Figure:
     axes.set_xlabel("trial", color=LIGHT["muted"], fontsize=11)
     axes.set_title("dev score", loc="left", color=LIGHT["muted"], fontsize=11)
     _dots(axes, run, points, low)
-    axes.scatter(partly[:, 0], partly[:, 1], s=10, color=LIGHT["muted"], alpha=0.35, linewidths=0, zorder=2)
+    if len(partly):
+        axes.scatter(
+            partly[:, 0], partly[:, 1], s=10, color=LIGHT["muted"], alpha=0.35, linewidths=0, zorder=2
+        )
     labels = [(score, f"{_SHORT.get(name, name)} {number(score)}", "muted") for name, score in lines.items()]
     for score in lines.values():
         axes.axhline(score, color=LIGHT["muted"], linewidth=0.8, linestyle=(0, (1, 2.5)), zorder=1)

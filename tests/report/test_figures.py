@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from searchmerge.report import figures
 from searchmerge.report.heatmap import Grid, draw, knobs
+from searchmerge.report.page import page
 from searchmerge.report.run import Run, read
 from searchmerge.report.table import number
 from tests.report.runs import result, run_folder, trials
@@ -25,6 +27,22 @@ def test_the_best_line_is_the_running_maximum_to_the_last_trial() -> None:
     axes = figures.curve(run(-0.5, -0.75, None, -0.25, -0.5, None)).axes[0]
     best = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert np.array_equal(best.get_xydata(), [[0, -0.5], [1, -0.5], [3, -0.25], [4, -0.25], [5, -0.25]])
+
+
+def test_what_saw_a_part_of_dev_is_drawn_apart_and_is_never_the_best() -> None:
+    made = trials([0.5, 0.9, 0.8, 0.6])
+    partly = Run(
+        {"config": {}}, (made[0], *(replace(trial, share=0.25) for trial in made[1:3]), made[3]), None
+    )
+    axes = figures.curve(partly).axes[0]
+    dots, *_, grey = (np.asarray(marks.get_offsets()).tolist() for marks in axes.collections)
+    assert dots == [[0, 0.5], [3, 0.6]]
+    assert grey == [[1, 0.9], [2, 0.8]]
+    best = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert np.array_equal(best.get_xydata(), [[0, 0.5], [3, 0.6], [3, 0.6]])
+    assert partly.best is made[3]
+    assert "A grey dot is a trial on a part of dev" in page(partly)
+    assert "A grey dot" not in page(run(0.5, 0.6))
 
 
 def test_every_scored_trial_has_a_mark_and_every_failure_a_cross() -> None:
