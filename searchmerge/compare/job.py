@@ -97,6 +97,12 @@ def _comparable(config: Config) -> None:
             got="a config with earlier searches under before",
             cure="remove before, or run that config with optimize",
         )
+    if config.objective.aggregate == "pareto":
+        raise UserError(
+            expected="one score a merge, by which strategies can be compared",
+            got="objective.aggregate: pareto, which leaves a front",
+            cure="take aggregate: mean, worst or relative",
+        )
     if config.objective.subset is not None:
         raise UserError(
             expected="scores of the whole dev, which can be compared",

@@ -138,6 +138,7 @@ def test_what_was_interrupted_has_a_record_of_its_whole_seeds(config: Path, tmp_
     ("sections", "message"),
     [
         ({"objective.subset": "{start: 0.5}"}, "the whole dev"),
+        ({"objective.aggregate": "pareto"}, "one score a merge"),
         (
             {
                 "before": "[{name: merged, space: {kind: coefficients}}]",
