@@ -10,9 +10,10 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from math import inf, isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from searchmerge.config import Budget
 from searchmerge.journal import Journal
@@ -45,6 +46,9 @@ Recall = Callable[[Recipe], Trial | None]
 
 Share = Callable[[int], float]
 """A share of dev by the trial's number."""
+
+_Key: TypeAlias = tuple[bytes, float]
+"""What a recipe is known by, and the share of dev that it was scored on."""
 
 Told = Callable[[Trial], float | tuple[float, ...]]
 """What the strategy is told of a trial."""
@@ -84,7 +88,7 @@ def search(
             generation failed.
     """
     spent = _Spent(budget)
-    memory: dict[tuple[str, float], Trial] = {}
+    memory: dict[_Key, Trial] = {}
     past: list[Recipe] = []
     for batch, strategy_asked in _batches(space, strategy):
         scores: list[Any] = []
@@ -93,13 +97,15 @@ def search(
                 return reason
             if (number := len(past)) < len(journal.trials):
                 trial = _same_genotype(journal.trials[number], candidate.genotype)
+                key = _key(trial.recipe, trial.share)
             else:
                 recipe = space.decode(candidate.genotype, past)
                 limited = replace(candidate, share=min(candidate.share, share(number)))
-                trial = _tried(number, limited, recipe, evaluate, memory, recall)
+                key = _key(recipe, limited.share)
+                trial = _tried(number, limited, recipe, evaluate, memory.get(key), recall)
                 trial = replace(trial, share=limited.share, cost=candidate.share)
                 journal.append(trial)
-            if (key := _key(trial.recipe, trial.share)) not in memory or memory[key].state == "rejected":
+            if key not in memory or memory[key].state == "rejected":
                 memory[key] = trial
             past.append(trial.recipe)
             spent.take(trial)
@@ -132,11 +138,10 @@ def _tried(
     candidate: Candidate,
     recipe: Recipe,
     evaluate: Evaluate,
-    memory: dict[tuple[str, float], Trial],
+    seen: Trial | None,
     recall: Recall,
 ) -> Trial:
     genotype, share = candidate.genotype, candidate.share
-    seen = memory.get(_key(recipe, share))
     if seen is not None and seen.state != "rejected":
         evaluation = seen.evaluation and replace(seen.evaluation, outcomes={})
         return Trial(number, genotype, seen.recipe, evaluation, seen.error, seen.number)
@@ -158,8 +163,9 @@ def _tried(
     return Trial(number, genotype, recipe, evaluation, error, repeats, time.perf_counter() - start)
 
 
-def _key(recipe: Recipe, share: float) -> tuple[str, float]:
-    return json.dumps(recipe, sort_keys=True), share
+def _key(recipe: Recipe, share: float) -> _Key:
+    # A digest: the texts themselves would be several kilobytes for each trial of a hundred dimensions.
+    return blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).digest(), share
 
 
 def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:
