@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
 from inspect import signature
@@ -21,7 +21,6 @@ from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
 from searchmerge.objective.precision import resolve
 from searchmerge.objective.subset import part
-from searchmerge.objective.task import Task
 from searchmerge.reuse import Reuse
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits, memory_there
@@ -214,10 +213,10 @@ class Bench:
             self._parts[place] = self._build("dev", chosen=chosen)
         return self._parts[place]
 
-    def tasks(self, split: Split) -> Sequence[Task]:
-        """The tasks of a split; no weight is read for them, as it may be for their objective."""
+    def unrelated(self, split: Split) -> Objective:
+        """The objective on a split, of means where it would be relative: no weight is read for it."""
         relative = self.config.objective.aggregate == "relative"
-        return (self._build(split, owners=None) if relative else self.objective(split)).tasks
+        return self._build(split, owners=None) if relative else self.objective(split)
 
     def _build(self, split: Split, **options: Any) -> Objective:
         means = {

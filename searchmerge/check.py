@@ -1,25 +1,20 @@
-"""The check before the run: what headers, configs and the dev texts can tell, in seconds, no weight read."""
+"""The check before the run: what headers, configs and dev texts tell in seconds; no merged weight is read."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-
-import torch
+from collections.abc import Iterator
 
 from searchmerge import baselines, recipes
 from searchmerge.bench import Bench
 from searchmerge.fitness import Fitness
 from searchmerge.leaks import INTO, leaks
-from searchmerge.objective.precision import resolve
+from searchmerge.prediction import cost
 from searchmerge.sources.memory import bytes_needed, check_fits, memory_there
 from searchmerge.types import Founders, default_genotype, names
 
 Fact = tuple[str, str]
 
 _GIB = 2**30
-_PROBE = 0.1
-"""Seconds that each of the two speed probes may take."""
 
 
 def check(bench: Bench) -> Iterator[Fact]:
@@ -56,7 +51,7 @@ def check(bench: Bench) -> Iterator[Fact]:
     bench.strategy()
     yield "strategy", config.strategy.kind
     Fitness(bench)
-    for task in bench.tasks("dev"):
+    for task in bench.unrelated("dev").tasks:
         yield f"task {task.name}", f"dev: {task.summary}; {task.metric.name}"
     for into in INTO:
         for leak in leaks(config, into):
@@ -64,51 +59,10 @@ def check(bench: Bench) -> Iterator[Fact]:
     check_fits(sources, bench.resident_models, bench.device)
     needed, there = bytes_needed(sources, bench.resident_models), memory_there(bench.device)
     yield "memory", f"{needed / _GIB:.1f} GiB needed, {there / _GIB:.1f} GiB there ({bench.device})"
-    seconds = seconds_per_evaluation(bench)
-    evaluations = config.budget.evaluations
-    total = f", {_minutes(seconds * evaluations)} for {evaluations}" if evaluations else ""
-    yield "time", f"about {seconds:.2g} s an evaluation{total} (an estimate from two short probes)"
-
-
-def seconds_per_evaluation(bench: Bench) -> float:
-    """Estimate an evaluation: the bytes of a merge and the operations of the forward passes over their rates.
-
-    A forward pass costs 2 operations a parameter and padded token (embeddings look up, they do not count); a
-    merge reads every source once and writes the live model. Both rates are probed on this device.
-    """
-    layout = bench.layout
-    embeddings = layout.groups("layer").get("embeddings", slice(0, 0))
-    dense: int = layout.size - (embeddings.stop - embeddings.start)
-    dtype = resolve(bench.config.objective.precision, bench.device)
-    tokens = sum(sum(task.costs) for task in bench.tasks("dev"))
-    operations = 2.0 * dense * tokens
-    moved = 4.0 * layout.size * (len(bench.sources.experts) + 2)
-    return operations / _matmul_rate(dtype, bench.device) + moved / _copy_rate(bench.device)
-
-
-def _matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of a matrix product of an encoder layer's size."""
-    left = torch.randn(2048, 768, device=device, dtype=dtype)
-    right = torch.randn(768, 1536, device=device, dtype=dtype)
-    return 2.0 * 2048 * 768 * 1536 * _times_a_second(lambda: left @ right, device)
-
-
-def _copy_rate(device: torch.device) -> float:
-    """Bytes read and written a second."""
-    source = torch.zeros(16 * 2**20, device=device)
-    target = torch.empty_like(source)
-    return 2.0 * 4 * source.numel() * _times_a_second(lambda: target.copy_(source), device)
-
-
-def _times_a_second(work: Callable[[], object], device: torch.device) -> float:
-    work()
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < _PROBE:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        count += 1
-    return count / passed
+    each = cost(bench)
+    whole = each.of(bench)
+    total = f", {_minutes(whole)} for {config.budget.evaluations}" if whole is not None else ""
+    yield "time", f"about {sum(each):.2g} s an evaluation{total} (estimated; {each.merging:.2g} s to merge)"
 
 
 def _minutes(seconds: float) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from searchmerge.bench import Bench
-from searchmerge.check import seconds_per_evaluation
 from searchmerge.compatibility.line import Line, evaluations, lines
 from searchmerge.compatibility.units import Match, Weights, compare, find
 from searchmerge.compatibility.vectors import Geometry, Measure, geometry
+from searchmerge.prediction import cost
 from searchmerge.sources.memory import check_fits
 from searchmerge.types import UserError
 from searchmerge.workshop import Workshop, view
@@ -101,9 +101,9 @@ def examine(bench: Bench, say: Callable[[str], None]) -> Findings:
         )
     check_fits(sources, len(experts) + 2, bench.device)
     count, mlps = evaluations(len(experts)), find(bench.layout)
-    cost = f"{count} evaluations (about {count * seconds_per_evaluation(bench):.0f} s)"
+    scored = f"{count} evaluations (about {count * sum(cost(bench)):.0f} s)"
     matches = len(mlps) * sum(range(len(experts) + has_base))
-    say(f"reading the weights; then {matches} matchings of MLP units (a second each at 3072 units), {cost}")
+    say(f"reading the weights; then {matches} matchings of MLP units (a second each at 3072 units), {scored}")
     workshop = bench.workshop
     shape = geometry(workshop.task_vectors.deltas, workshop.base, bench.layout, sources.absent)
     models = {i: _weights(workshop, i) for i in range(0 if has_base else 1, len(experts) + 1)}

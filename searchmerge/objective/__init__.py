@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Literal, TypeAlias
@@ -27,6 +28,9 @@ Split: TypeAlias = Literal["dev", "test", "ood"]
 
 Models: TypeAlias = Mapping[str, nn.Module]
 """The live models by the head that they have."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, but for whole numbers, are spread evenly however many there are."""
 
 
 class Objective:
@@ -108,6 +112,46 @@ class Objective:
             return self(models, penalty)
         with computing(models.values(), self._precision, self._device):
             return self._above(models, floor, penalty)
+
+    def seconds(self, models: Models, limit: float) -> float:
+        """Estimate how long a call takes from some of the batches, spread over all lengths.
+
+        What the answers are does not count, so the weights may be any, but where tokens are written.
+
+        Args:
+            models: live models by head.
+            limit: seconds after which no further batch is answered; one of each task is in any case.
+        """
+        return sum(self._seconds(tasks, models, limit / len(self._together)) for tasks in self._together)
+
+    def _seconds(self, tasks: Sequence[Task], models: Models, limit: float) -> float:
+        """The same of tasks that ask about the same texts."""
+        task, heads = tasks[0], list(dict.fromkeys(models[each.head] for each in tasks))
+        costs = task.costs
+        first, *others = sorted(range(len(costs)), key=lambda number: number * _GOLDEN % 1)
+        with computing(heads, self._precision, self._device):
+            warming = self._timed(task, heads, first)
+        if warming > limit:
+            return warming * sum(costs) / costs[first]
+        with computing(heads, self._precision, self._device):
+            # The weights are converted at the first batch, in every evaluation.
+            cold, taken = (self._timed(task, heads, first) for _ in range(2))
+            conversion, tokens = max(cold - taken, 0.0), costs[first]
+            for number in others:
+                if taken > limit:
+                    break
+                taken, tokens = taken + self._timed(task, heads, number), tokens + costs[number]
+        return conversion + taken * sum(costs) / tokens
+
+    @staticmethod
+    def _timed(task: Task, models: Sequence[nn.Module], number: int) -> float:
+        start = time.perf_counter()
+        with one_body(models):
+            for model in models:
+                model.eval()
+                answers = task.answer(model, task.batches.batches[number])
+        answers.sum().item()  # waits for the device
+        return time.perf_counter() - start
 
     def ensemble(self, members: Iterable[Models]) -> Evaluation:
         """Evaluate the mean of several models' answers, of tasks that have such a thing: logits.
