@@ -39,6 +39,7 @@ from searchmerge.search import search
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import MERGED, Evaluation, Recipe
 
+CPU = torch.device("cpu")
 METHODS = ("linear", "ties", "dare_ties")
 LAYERS = 12
 EXPERTS = 4
@@ -83,7 +84,7 @@ def merges_by_experts() -> dict[str, float]:
 def merged(millions: int, experts: int) -> dict[str, float]:
     """Median seconds of a merge by each method."""
     layout = layout_of(millions * 1_000_000)
-    of = Synthetic(layout.size, experts, torch.device("cpu"))
+    of = Synthetic(layout.size, experts, CPU)
     rng = np.random.default_rng(0)
 
     def candidate(method: str) -> Callable[[], None]:
@@ -120,15 +121,14 @@ def evaluations() -> dict[str, float]:
     )
     model = BertForSequenceClassification(config)
     objectives = {
-        count: Objective([texts(count)], precision=torch.float32, device=torch.device("cpu"))
-        for count in TEXTS
+        count: Objective([texts(count, CPU)], precision=torch.float32, device=CPU) for count in TEXTS
     }
     times = take_turns({str(n): partial(each, {MERGED: model}) for n, each in objectives.items()})
     return report("evaluation by texts", "texts", {int(n): {"dev": each} for n, each in times.items()})
 
 
-def texts(count: int) -> Classification:
-    """Texts of 8 to 64 random tokens and random labels."""
+def texts(count: int, device: torch.device) -> Classification:
+    """Texts of 8 to 64 random tokens and random labels, on a device."""
     rng = np.random.default_rng(0)
     ids = [rng.integers(1, 1000, rng.integers(8, 65)).tolist() for _ in range(count)]
     return Classification(
@@ -138,7 +138,7 @@ def texts(count: int) -> Classification:
         metric=METRICS["single-label"]["accuracy"],
         gold=rng.integers(0, 2, count).astype(np.uint8),
         batches=pack(
-            {"input_ids": ids}, {"input_ids": 0}, batch_tokens=BATCH_TOKENS["cpu"], device=torch.device("cpu")
+            {"input_ids": ids}, {"input_ids": 0}, batch_tokens=BATCH_TOKENS[device.type], device=device
         ),
         digest="",
         inputs="",
