@@ -17,7 +17,8 @@ from torch import Tensor
 from searchmerge.bench import Bench
 from searchmerge.fitness import Fitness
 from searchmerge.layout import Layout, Span
-from searchmerge.merging.method import Method, Statistics
+from searchmerge.merging.linear import LINEAR
+from searchmerge.merging.method import Method, Slab, Statistics
 from searchmerge.merging.models import merge
 from searchmerge.recipes import needed
 from searchmerge.types import Recipe, default_genotype
@@ -150,11 +151,9 @@ class Synthetic:
         self.out = torch.empty(size, device=device)
 
     def floor(self) -> None:
-        """One pass over the memory: everything read once, the merge written once."""
-        weights = self.out.new_full((len(self.names),), 0.1)
-        torch.addmv(
-            self._deltas[0] if self._base is None else self._base, self._deltas.t(), weights, out=self.out
-        )
+        """One pass over the memory: a linear merge, which reads everything once and writes once."""
+        slab = Slab(self._base, self._deltas, self.out, cutoff=lambda *_: 0.0, keys=())
+        LINEAR.merge(slab, {"weight": 1.0})
 
     def pieces(self, run: slice) -> Iterable[slice]:
         """The run as it is."""

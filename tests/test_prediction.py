@@ -179,3 +179,16 @@ def test_cutoffs_keep_the_share_that_is_wanted() -> None:
 def test_synthetic_experts_differ() -> None:
     first, second = Synthetic(1000, 2, CPU).deltas(slice(0, 1000))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("has_base", [True, False])
+def test_the_floor_reads_every_expert_and_writes_everything(has_base: bool) -> None:
+    of = Synthetic(1000, 3, CPU, has_base=has_base)
+    of.out.fill_(torch.nan)
+    of.floor()
+    whole = slice(0, 1000)
+    base = of.base(whole)
+    assert (base is not None) == has_base
+    for j in range(1000):
+        mean = sum(float(row[j]) for row in of.deltas(whole)) / 3
+        assert float(of.out[j]) == pytest.approx(mean + (0.0 if base is None else float(base[j])), abs=1e-6)
