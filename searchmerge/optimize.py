@@ -20,6 +20,7 @@ from searchmerge.journal import Journal
 from searchmerge.judge import judge
 from searchmerge.leaks import Leak, leaks
 from searchmerge.objective.bootstrap import unseen
+from searchmerge.profiling import profiled
 from searchmerge.provenance import provenance
 from searchmerge.recipes import needed, recipe_file
 from searchmerge.report import card, page
@@ -40,6 +41,7 @@ def optimize(
     watch: Watch,
     say: Callable[[str], None],
     begin: Callable[[Budget], None] = lambda _: None,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Run a config to its end and leave the contract's files in ``out``.
 
@@ -51,6 +53,7 @@ def optimize(
         watch: sees every trial.
         say: told what takes long before and after the search, a line at a time.
         begin: told the budget of each search before it starts, the main one's last.
+        profile: whether to measure where each search's wall time goes.
 
     Returns:
         The content of ``result.json``.
@@ -64,9 +67,10 @@ def optimize(
     bench.check_space()
     found = _said(leaks(config, "training"), say)
     watch = _with_noise(bench, watch, say)
-    before = _search_before(bench, out, resume=resume, watch=watch, begin=begin)
+    before = _search_before(bench, out, resume=resume, watch=watch, begin=begin, profile=profile)
     begin(config.budget)
-    best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
+    with profiled(bench, profile) as spent:
+        best, reason, counts = run_search(bench, out, resume=resume, watch=watch)
     write_json(out / "recipe.json", _file(bench, best.recipe))
     points = front.leave(bench, out, int(counts["evaluations"] + counts["repeats"]))
     say("judging the winner and the baselines")
@@ -79,6 +83,7 @@ def optimize(
         "budget": config.budget.model_dump(exclude_none=True),
         **counts,
         "stopped": reason,
+        **spent,
         **({"before": before} if before else {}),
         **judgement,
         **front.judged(bench, points, judgement["baselines"]),
@@ -94,7 +99,7 @@ def optimize(
 
 
 def _search_before(
-    bench: Bench, out: Path, *, resume: bool, watch: Watch, begin: Callable[[Budget], None]
+    bench: Bench, out: Path, *, resume: bool, watch: Watch, begin: Callable[[Budget], None], profile: bool
 ) -> dict[str, Any]:
     """Run the earlier searches, each in a folder of its name, and give the bench their winners' recipes."""
     done: dict[str, Any] = {}
@@ -106,11 +111,13 @@ def _search_before(
     for stage in bench.config.before:
         bench.say(f"searching {stage.name}: {stage.strategy.kind} over {stage.space.kind}")
         begin(stage.budget)
-        best, reason, counts = run_search(bench.before(stage), out / stage.name, resume=resume, watch=watch)
+        earlier = bench.before(stage)
+        with profiled(earlier, profile) as spent:
+            best, reason, counts = run_search(earlier, out / stage.name, resume=resume, watch=watch)
         bench.found(stage.name, plugins.load("spaces", best.recipe["space"]).pruned(best.recipe))
         budget = stage.budget.model_dump(exclude_none=True)
         parts = {"strategy": stage.strategy.kind, "space": stage.space.kind, "budget": budget}
-        done[stage.name] = {**parts, **counts, "stopped": reason, "trial": best.number}
+        done[stage.name] = {**parts, **counts, "stopped": reason, "trial": best.number, **spent}
     return done
 
 

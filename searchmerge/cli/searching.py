@@ -26,6 +26,7 @@ INTERRUPTED = 130
     "--out", type=click.Path(path_type=Path), help="Output folder; runs/NAME-STRATEGY-SEED by default."
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--profile", is_flag=True, help="Measure and print where the search's time goes.")
 @set_option
 @trusting
 def optimize(
@@ -35,6 +36,7 @@ def optimize(
     seed: int | None,
     out: Path | None,
     resume: bool,
+    profile: bool,
     overrides: tuple[str, ...],
     allow_pickle: bool,
     trust_remote_code: bool,
@@ -42,6 +44,7 @@ def optimize(
     """Search for the best merge that CONFIG describes."""
     from searchmerge import optimize as job
     from searchmerge.config import inline, load
+    from searchmerge.report import spent
     from searchmerge.report.progress import Progress
     from searchmerge.report.table import show
 
@@ -54,8 +57,10 @@ def optimize(
     folder = out or Path("runs") / f"{config.stem}-{loaded.strategy.kind}-{loaded.seed}".replace(":", "-")
     with _resumable(folder), Progress(loaded.budget) as progress:
         show_all: Any = {"watch": progress.update, "say": progress.say, "begin": progress.begin}
-        result = job.optimize(loaded, folder, resume=resume, **show_all)
+        result = job.optimize(loaded, folder, resume=resume, profile=profile, **show_all)
     show(result)
+    if profile:
+        spent.show(result)
     click.echo(f"{folder}/report.html, {folder}/model, {folder}/recipe.json")
 
 
