@@ -1,4 +1,4 @@
-"""The share of a search's wall time that is neither merging, reading the sources included, nor a forward pass.
+"""The share of a search's wall time that is neither reading, merging nor a forward pass.
 
     python -m benchmarks.overhead searchmerge-demo/tasks.yaml [--budget N]
 

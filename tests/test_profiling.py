@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def searched(config: Path, out: Path, **options: Any) -> dict[str, Any]:
     return optimize(load(config), out, **quiet | options)
 
 
-CALLS = st.recursive(
+CALLS: st.SearchStrategy[Any] = st.recursive(
     st.just([]),
     lambda inner: st.lists(st.tuples(st.sampled_from(sorted(PARTS)), st.integers(0, 9), inner), max_size=4),
 )
@@ -182,6 +183,12 @@ def test_a_resumed_run_counts_what_it_evaluates(config: Path, tmp_path: Path) ->
     journal = tmp_path / "out" / "journal.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:9]))  # header and 8 trials
     assert searched(config, tmp_path / "out", resume=True, profile=True)["profile"]["candidates"] == 4
+
+
+def test_finalists_are_no_candidates(config: Path, tmp_path: Path) -> None:
+    objective = yaml.safe_load(config.read_text())["objective"]
+    rewrite(config, objective={**objective, "subset": {"start": 0.5, "rounds": 1, "finalists": 3}})
+    assert searched(config, tmp_path / "out", profile=True)["profile"]["candidates"] == 12
 
 
 def test_every_search_has_a_profile_of_its_own(config: Path, tmp_path: Path) -> None:
