@@ -1,11 +1,14 @@
-# make demo: the main job on real models.  make test: lint, types and tests.  Each makes its own environment.
+# make demo: the main job on real models.  make test: lint, types and tests.  make bench: what the README's figures
+# come from.  Each makes its own environment.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-domains demo-tagging demo-writing demo-answers test lint format clean
+CASE := searchmerge-demo/tasks.yaml
+
+.PHONY: demo demo-domains demo-tagging demo-writing demo-answers bench test lint format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +24,21 @@ demo-domains demo-tagging demo-answers: demo-%: $(READY)
 demo-writing: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[writing]'
 	$(BIN)/searchmerge demo --case writing
+
+$(CASE): | $(READY)
+	$(BIN)/searchmerge demo
+
+# One after another: run it on a quiet machine.
+bench: $(READY) $(CASE)
+	$(BIN)/pip install --quiet --constraint constraints.txt accelerate
+	$(BIN)/python -m benchmarks.candidate --mergekit
+	$(BIN)/python -m benchmarks.overhead $(CASE)
+	$(BIN)/python -m benchmarks.mergekit_parity
+	$(BIN)/python -m benchmarks.peers $(CASE)
+	@echo "Left out, since they take hours:"
+	@echo "  make demo demo-domains: the scores of both cases"
+	@echo "  python -m benchmarks.strategies $(CASE) --out runs/strategies: which strategy"
+	@echo "  python -m benchmarks.baselines searchmerge-demo --out runs/baselines: RegMean and others"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -126,6 +126,7 @@ def trainer(
                     "accuracy": accuracy_score(given.label_ids, given.predictions.argmax(-1))
                 },
             )
+            one.remove_callback(transformers.PrinterCallback)
             found[task.name] = float(one.evaluate()["eval_accuracy"])
         return found
 

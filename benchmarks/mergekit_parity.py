@@ -91,7 +91,7 @@ CASES = (
 def main() -> int:
     """Merge every case of both families, print the table and the JSON line."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--environment", type=Path, default=_cache() / MERGEKIT, help="mergekit's venv")
+    options.add_argument("--environment", type=Path, default=cache() / MERGEKIT, help="mergekit's venv")
     python = environment(options.parse_args().environment)
     worst: dict[str, float] = {}
     print(
@@ -244,14 +244,15 @@ def timed_ties(folder: Path, experts: Sequence[str], threads: int) -> float:
     """Seconds that mergekit takes for a TIES merge of the models in ``folder`` with ``base`` among them."""
     weights, densities = dict.fromkeys(experts, 1.0), dict.fromkeys(experts, 0.2)
     case = Case("ties", "ties", {"weight": weights, "density": densities}, experts)
-    python = environment(_cache() / MERGEKIT)
+    python = environment(cache() / MERGEKIT)
     with tempfile.TemporaryDirectory() as out:
         return run_mergekit(python, mergekit_config(case, folder), Path(out) / "merged", threads)
 
 
-def _cache() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "searchmerge"
+def cache() -> Path:
+    """The folder of searchmerge in the user's cache."""
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "searchmerge"
 
 
 if __name__ == "__main__":
