@@ -30,7 +30,6 @@ $(CASE): | $(READY)
 
 # One after another: run it on a quiet machine.
 bench: $(READY) $(CASE)
-	$(BIN)/pip install --quiet --constraint constraints.txt accelerate
 	$(BIN)/python -m benchmarks.candidate --mergekit
 	$(BIN)/python -m benchmarks.overhead $(CASE)
 	$(BIN)/python -m benchmarks.mergekit_parity

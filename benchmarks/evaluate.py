@@ -5,7 +5,7 @@
 All on the same texts in one process, turn by turn, the median of each. Trainer and pipeline compute in
 float32 and take texts in the order of the data, Trainer tokenised beforehand (as ours are), in batches of 8,
 its default, and of 32.
-Then what bfloat16 changes: random merges scored in both precisions. Trainer needs `pip install accelerate`.
+Then what bfloat16 changes: random merges scored in both precisions.
 """
 
 from __future__ import annotations

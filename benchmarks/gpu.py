@@ -28,7 +28,7 @@ from benchmarks.candidate import EXPERTS, take_turns
 from benchmarks.growth import texts
 from searchmerge.config import Models
 from searchmerge.objective import Objective
-from searchmerge.objective.precision import computing, resolve
+from searchmerge.objective.precision import resolve
 from searchmerge.sources import Sources
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import MERGED
@@ -93,8 +93,8 @@ def measured(folder: Path, device: torch.device, count: int) -> dict[str, float]
         space.realise(space.decode(tuple(rng.random(len(space.dims)).tolist())), workshop)
 
     def forward() -> None:
-        with computing(workshop.models.values(), precision, device):
-            task.answers(*workshop.models.values())
+        with objective.asking.of(workshop.models, objective.asking.rounds) as coming:
+            list(coming)
 
     work = {
         "copy": lambda: other.copy_(workshop.live),

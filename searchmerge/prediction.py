@@ -20,6 +20,7 @@ from searchmerge.layout import Layout, Span
 from searchmerge.merging.linear import LINEAR
 from searchmerge.merging.method import Method, Slab, Statistics
 from searchmerge.merging.models import merge
+from searchmerge.objective.duration import seconds
 from searchmerge.recipes import needed
 from searchmerge.types import Recipe, default_genotype
 
@@ -66,7 +67,7 @@ def cost(bench: Bench) -> Cost:
     noise = _NOISE * torch.randn(min(live.numel(), 2**20), device=bench.device)
     for part in torch.split(live, noise.numel()):
         part.copy_(noise[: part.numel()])
-    answering = bench.unrelated("dev").seconds(models, _LIMIT) * _depth(bench)
+    answering = seconds(bench.unrelated("dev").asking, models, _LIMIT) * _depth(bench)
     return Cost(_merging(bench, answering), answering)
 
 

@@ -20,6 +20,7 @@ from searchmerge.bench import Bench
 from searchmerge.fitness import Fitness
 from searchmerge.journal import Journal
 from searchmerge.objective import Objective
+from searchmerge.objective.ahead import Ahead
 from searchmerge.workshop import Workshop
 
 PARTS = {
@@ -128,7 +129,7 @@ def _places(bench: Bench) -> list[Place]:
         (Bench, "_build", "reading"),
         (Workshop, "source", "reading"),
         (Bench, "realise", "merge"),
-        *((type(task), "answer", "forward") for task in bench.objective("dev").tasks),
+        *((Ahead, method, "forward") for method in ("__next__", "__exit__")),
         *((Objective, method, "metric") for method in ("__call__", "above", "score_of")),
         *((type(bench.strategy()), method, "strategy") for method in ("ask", "tell")),
         (type(bench.space), "decode", "decode"),

@@ -6,11 +6,9 @@ evaluated again, its score is taken from there. So no strategy saves or loads an
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from math import inf, isfinite
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -27,6 +25,7 @@ from searchmerge.types import (
     Trial,
     UserError,
     default_genotype,
+    digest,
 )
 
 FAILURES_IN_A_ROW = 8
@@ -97,11 +96,11 @@ def search(
                 return reason
             if (number := len(past)) < len(journal.trials):
                 trial = _same_genotype(journal.trials[number], candidate.genotype)
-                key = _key(trial.recipe, trial.share)
+                key = digest(trial.recipe), trial.share
             else:
                 recipe = space.decode(candidate.genotype, past)
                 limited = replace(candidate, share=min(candidate.share, share(number)))
-                key = _key(recipe, limited.share)
+                key = digest(recipe), limited.share
                 trial = _tried(number, limited, recipe, evaluate, memory.get(key), recall)
                 trial = replace(trial, share=limited.share, cost=candidate.share)
                 journal.append(trial)
@@ -161,11 +160,6 @@ def _tried(
     except Exception as problem:  # whatever a candidate raises is that candidate's failure
         error = f"{type(problem).__name__}: {problem}"
     return Trial(number, genotype, recipe, evaluation, error, repeats, time.perf_counter() - start)
-
-
-def _key(recipe: Recipe, share: float) -> _Key:
-    # A digest: the texts themselves would be several kilobytes for each trial of a hundred dimensions.
-    return blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).digest(), share
 
 
 def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:

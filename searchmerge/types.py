@@ -7,8 +7,10 @@ config -> Space -- decode -> Recipe -- realise -> live models -- Objective -> Ev
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -31,6 +33,12 @@ Individual: TypeAlias = str | int
 
 Recipe: TypeAlias = dict[str, Any]
 """A JSON value that says all there is to know about one merge of named sources."""
+
+
+def digest(recipe: Recipe) -> bytes:
+    """What tells recipes apart, in few bytes: the JSON of one with a hundred coefficients has kilobytes."""
+    return blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).digest()
+
 
 Outcomes: TypeAlias = npt.NDArray[Any]
 """What the model did on each example of a task, shape ``[examples]``: the predicted label's number."""

@@ -54,7 +54,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("time.perf_counter", clock)
-    monkeypatch.setattr("searchmerge.objective.computing", clock.computing)
+    monkeypatch.setattr("searchmerge.objective.asking.computing", clock.computing)
+    monkeypatch.setattr("searchmerge.objective.asking.lanes_for", lambda _: 1)  # one thread moves the clock
     monkeypatch.setattr(prediction, "merge", clock.merge)
     monkeypatch.setattr(Synthetic, "floor", lambda of: clock.floor(of))
     return clock

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from searchmerge.bench import Bench
 from searchmerge.config import Config, Part, inline
 from searchmerge.fitness import Fitness
 from searchmerge.optimize import run_search
-from searchmerge.types import Recipe, Trial, UserError
+from searchmerge.types import Recipe, Trial, UserError, digest
 
 ALWAYS = "random"
 """In every field: what does not beat it has not learned anything."""
@@ -170,16 +168,10 @@ def run(
                 memory.setdefault(digest(trial.recipe), trial)
             watch(entry, trial, best)
 
-        # A run that had no time to begin is no reason to refuse the comparison that it belongs to.
         best, reason, counts = run_search(
             bench, out / entry.folder, resume=resume, watch=watched, recall=recall
         )
         yield Finished(entry, best, trials, reason, counts)
-
-
-def digest(recipe: Recipe) -> bytes:
-    """What tells recipes apart, in few bytes."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()
 
 
 def _as_name(text: str) -> str:

@@ -13,7 +13,7 @@ from searchmerge import plugins
 from searchmerge.baselines import require
 from searchmerge.bench import Bench
 from searchmerge.compare.comparison import compare
-from searchmerge.compare.contest import Contest, Entry, Finished, digest, run
+from searchmerge.compare.contest import Contest, Entry, Finished, run
 from searchmerge.compare.field import FloatArray, Run
 from searchmerge.compare.selection import Reference
 from searchmerge.config import Config
@@ -23,7 +23,7 @@ from searchmerge.leaks import leaks
 from searchmerge.objective import Split
 from searchmerge.optimize import versions
 from searchmerge.report import comparison as report
-from searchmerge.types import Trial, UserError
+from searchmerge.types import Trial, UserError, digest
 
 REFERENCE = "the default merge"
 """What gains are counted from: trial 0 of every run of a space."""

@@ -8,12 +8,13 @@ layers while there is room; of a candidate that shares nothing, nothing is kept.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from functools import partial, wraps
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,24 @@ Batch: TypeAlias = tuple[Any, ...]
 Watched: TypeAlias = tuple[nn.Module, Sequence[nn.Module]]
 """A live model and the layers of one of its stacks."""
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 _REMEMBERED = 200_000
 """Digests of beginnings that are remembered: of some thousand candidates."""
 
 _EXTRAS = ("use_cache", "output_hidden_states", "output_attentions")
 """What a caller may want that every layer has to add to."""
+
+
+def _alone(method: Method) -> Method:
+    """For one thread at a time: a model may be asked several batches at once."""
+
+    @wraps(method)
+    def locked(self: Prefixes, *arguments: Any) -> Any:
+        with self._lock:
+            return method(self, *arguments)
+
+    return locked  # type: ignore[return-value]
 
 
 class Prefixes:
@@ -54,6 +68,7 @@ class Prefixes:
         self._numbers: Any = WeakIdKeyDictionary()  # tensors compare by element, so by identity here
         self._numbered = 0
         self._off = False
+        self._lock = threading.Lock()
 
     @contextmanager
     def watching(self, models: Mapping[str, Watched], beginnings: Sequence[str]) -> Iterator[None]:
@@ -79,6 +94,7 @@ class Prefixes:
                 all_watched.enter_context(_Watch(self, name, beginnings).on(model, layers))
             yield
 
+    @_alone
     def batch(self, name: str, model: Any, inputs: Mapping[str, Any]) -> Batch | None:
         """Tell a batch; None where nothing may be reused, or a tensor is seen for the first time.
 
@@ -101,6 +117,7 @@ class Prefixes:
         )
         return name, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), *parts
 
+    @_alone
     def deepest(self, beginnings: Sequence[str], batch: Batch) -> tuple[int, Any]:
         """How many first layers the batch need not go through, and what the last of them gives."""
         for depth in range(len(beginnings), 0, -1):
@@ -109,6 +126,7 @@ class Prefixes:
                 return depth, state.output
         return 0, None
 
+    @_alone
     def keep(self, beginning: str, batch: Batch, output: Any) -> None:
         """Keep what a layer gave if there is room, or what is worth less can make room."""
         if self._parting is None or (state := _State.of(output)) is None:
@@ -127,6 +145,13 @@ class Prefixes:
         self._kept.setdefault(beginning, {})[batch] = state
         self._bytes += state.bytes
 
+    @_alone
+    def count(self, saved: bool) -> None:
+        """Count a batch that came to a layer."""
+        self.saved += saved
+        self.run += not saved
+
+    @_alone
     def turn_off(self) -> None:
         """Reuse and keep nothing from now on: a model's layers do not stand one after the other."""
         self._off = True
@@ -174,14 +199,28 @@ class _State:
         return self.versions == tuple(tensor._version for tensor in _tensors(self.output))
 
 
+class _Pass(threading.local):
+    """A batch on its way through a model, on one thread.
+
+    Attributes:
+        batch: which; None where nothing may be reused.
+        depth: first layers that it need not go through.
+        output: what the last of these gives.
+        given: what the layer before gave, and how often that had been written to.
+    """
+
+    batch: Batch | None = None
+    depth: int = 0
+    output: Any = None
+    given: tuple[Tensor, int] | None = None
+
+
 class _Watch:
     """A live model whose first layers may be skipped."""
 
     def __init__(self, prefixes: Prefixes, name: str, beginnings: Sequence[str]) -> None:
         self._prefixes, self._name, self._beginnings = prefixes, name, beginnings
-        self._batch: Batch | None = None
-        self._depth, self._output = 0, None
-        self._given: tuple[Tensor, int] | None = None
+        self._pass = _Pass()
 
     @contextmanager
     def on(self, model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
@@ -203,30 +242,33 @@ class _Watch:
                 vars(layer).pop("forward", None)  # the class's own comes to light again
 
     def _enter(self, model: nn.Module, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
-        self._batch = None if args else self._prefixes.batch(self._name, model, inputs)
-        if self._batch is not None:
-            self._depth, self._output = self._prefixes.deepest(self._beginnings, self._batch)
+        self._pass.batch = None if args else self._prefixes.batch(self._name, model, inputs)
+        if self._pass.batch is not None:
+            self._pass.depth, self._pass.output = self._prefixes.deepest(self._beginnings, self._pass.batch)
 
     def _leave(self, *_: Any) -> None:
-        self._batch = self._output = self._given = None
-        self._depth = 0
+        vars(self._pass).clear()
 
     def _arrive(self, position: int, _: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """Make sure that a layer is given what the one before gave, as that gave it."""
-        if position and self._batch is not None:
+        if position and self._pass.batch is not None:
             states = args[0] if args else next(iter(named.values()), None)
-            if self._given is None or states is not self._given[0] or states._version != self._given[1]:
+            if (
+                self._pass.given is None
+                or states is not self._pass.given[0]
+                or states._version != self._pass.given[1]
+            ):
                 self._prefixes.turn_off()
 
     def _through(self, position: int, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        if position < self._depth:
-            self._prefixes.saved += 1
-            output = self._output
+        known = position < self._pass.depth
+        self._prefixes.count(known)
+        if known:
+            output = self._pass.output
         else:
-            self._prefixes.run += 1
             output = forward(*args, **named)
-            if self._batch is not None:
-                self._prefixes.keep(self._beginnings[position], self._batch, output)
+            if self._pass.batch is not None:
+                self._prefixes.keep(self._beginnings[position], self._pass.batch, output)
         first = next(iter(_tensors(output)), None)
-        self._given = (first, first._version) if isinstance(first, Tensor) else None
+        self._pass.given = (first, first._version) if isinstance(first, Tensor) else None
         return output

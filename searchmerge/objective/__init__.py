@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from searchmerge.objective.aggregate import aggregate
+from searchmerge.objective.asking import Asking, Models, Round
 from searchmerge.objective.metrics import METRICS, Metric, Values
-from searchmerge.objective.precision import computing
-from searchmerge.objective.sharing import one_body
 from searchmerge.objective.task import Partial, Task
 from searchmerge.types import Evaluation, Outcomes
 
@@ -25,12 +22,6 @@ __all__ = ["METRICS", "Metric", "Objective", "Split"]
 
 Split: TypeAlias = Literal["dev", "test", "ood"]
 """Which examples: those that choose, those that judge, and those that judge from other domains."""
-
-Models: TypeAlias = Mapping[str, nn.Module]
-"""The live models by the head that they have."""
-
-_GOLDEN = (math.sqrt(5) - 1) / 2
-"""Multiples of it, but for whole numbers, are spread evenly however many there are."""
 
 
 class Objective:
@@ -45,6 +36,7 @@ class Objective:
 
     Attributes:
         tasks: as given.
+        asking: puts them to models.
         fingerprint: SHA-256 of all that a score depends on, the models apart: labelled token sequences, their
             batches, weights, metrics and precision. Outcomes may be reused where it is the same.
         forwarded: batches that went through a model so far where there was a floor.
@@ -63,10 +55,9 @@ class Objective:
         owners: Mapping[str, float] | None = None,
     ) -> None:
         self.tasks = tuple(tasks)
-        self._precision, self._device = precision, device
         self.aggregate = aggregate(combine, self.tasks, owners or {})
         self.forwarded = 0
-        self._together = [list(tasks) for _, tasks in groupby(sorted(self.tasks, key=_asked), key=_asked)]
+        self.asking = Asking(self.tasks, precision, device)
         # What the batches' answers have fallen short of so far; it decides their order and nothing else.
         self._harm = {task.name: [0.0] * len(task.costs) for task in self.tasks}
         widths = [[list(batch["input_ids"].shape) for batch in task.batches.batches] for task in self.tasks]
@@ -85,19 +76,19 @@ class Objective:
             FloatingPointError: a model gives infinity or no number.
             UserError: a model and a task do not fit together.
         """
-        with computing(models.values(), self._precision, self._device):
-            return self.score_of(self._outcomes(models), penalty)
+        return self.score_of(self._outcomes(self._answers(models)), penalty)
 
-    def _outcomes(self, models: Models) -> dict[str, Outcomes]:
-        outcomes: dict[str, Outcomes] = {}
-        for tasks in self._together:
-            heads = {task.head: models[task.head] for task in tasks}
-            for task in tasks:
-                task.check(models[task.head])
-            with one_body(list(heads.values())):
-                answers = dict(zip(heads, tasks[0].answers(*heads.values()), strict=True))
-            outcomes |= {task.name: task.outcomes(answers[task.head]) for task in tasks}
-        return {task.name: outcomes[task.name] for task in self.tasks}
+    def _answers(self, models: Models) -> dict[str, list[Tensor]]:
+        """The answers to every batch by task."""
+        answers: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
+        with self.asking.of(models, self.asking.rounds) as coming:
+            for asked, given in zip(self.asking.rounds, coming, strict=True):
+                for task in asked.tasks:
+                    answers[task.name].append(given[task.head])
+        return answers
+
+    def _outcomes(self, answers: Mapping[str, Sequence[Tensor]]) -> dict[str, Outcomes]:
+        return {task.name: task.outcomes(answers[task.name]) for task in self.tasks}
 
     def above(self, models: Models, floor: float, penalty: float = 0.0) -> Evaluation | None:
         """Evaluate the live models, unless their score does not exceed the floor: then None.
@@ -110,48 +101,16 @@ class Objective:
         """
         if floor == -math.inf:
             return self(models, penalty)
-        with computing(models.values(), self._precision, self._device):
-            return self._above(models, floor, penalty)
-
-    def seconds(self, models: Models, limit: float) -> float:
-        """Estimate how long a call takes from some of the batches, spread over all lengths.
-
-        What the answers are does not count, so the weights may be any, but where tokens are written.
-
-        Args:
-            models: live models by head.
-            limit: seconds after which no further batch is answered; one of each task is in any case.
-        """
-        return sum(self._seconds(tasks, models, limit / len(self._together)) for tasks in self._together)
-
-    def _seconds(self, tasks: Sequence[Task], models: Models, limit: float) -> float:
-        """The same of tasks that ask about the same texts."""
-        task, heads = tasks[0], list(dict.fromkeys(models[each.head] for each in tasks))
-        costs = task.costs
-        first, *others = sorted(range(len(costs)), key=lambda number: number * _GOLDEN % 1)
-        with computing(heads, self._precision, self._device):
-            warming = self._timed(task, heads, first)
-        if warming > limit:
-            return warming * sum(costs) / costs[first]
-        with computing(heads, self._precision, self._device):
-            # The weights are converted at the first batch, in every evaluation.
-            cold, taken = (self._timed(task, heads, first) for _ in range(2))
-            conversion, tokens = max(cold - taken, 0.0), costs[first]
-            for number in others:
-                if taken > limit:
-                    break
-                taken, tokens = taken + self._timed(task, heads, number), tokens + costs[number]
-        return conversion + taken * sum(costs) / tokens
-
-    @staticmethod
-    def _timed(task: Task, models: Sequence[nn.Module], number: int) -> float:
-        start = time.perf_counter()
-        with one_body(models):
-            for model in models:
-                model.eval()
-                answers = task.answer(model, task.batches.batches[number])
-        answers.sum().item()  # waits for the device
-        return time.perf_counter() - start
+        partial = {task.name: task.start() for task in self.tasks}
+        rounds = self._order()
+        with self.asking.of(models, rounds) as coming:
+            for asked, answers in zip(rounds, coming, strict=True):
+                (task,), number = asked.tasks, asked.number
+                self._harm[task.name][number] += task.note(answers[task.head], number, partial[task.name])
+                self.forwarded += 1
+                if self._bound(partial) - penalty <= floor:
+                    return None
+        return self.score_of({name: each.outcomes for name, each in partial.items()}, penalty)
 
     def ensemble(self, members: Iterable[Models]) -> Evaluation:
         """Evaluate the mean of several models' answers, of tasks that have such a thing: logits.
@@ -164,39 +123,27 @@ class Objective:
         """
         sums: dict[str, list[Tensor]] = {}
         for models in members:
-            with computing(models.values(), self._precision, self._device):
-                for task in self.tasks:
-                    task.check(models[task.head])
-                    answers = [each.float() for each in task.answers(models[task.head])[0]]
-                    known = sums.get(task.name)
-                    sums[task.name] = (
-                        [one + other for one, other in zip(known, answers, strict=True)] if known else answers
-                    )
-        return self.score_of({task.name: task.outcomes(sums[task.name]) for task in self.tasks})
+            for name, answers in self._answers(models).items():
+                new = [each.float() for each in answers]
+                old = sums.get(name)
+                sums[name] = [one + other for one, other in zip(old, new, strict=True)] if old else new
+        return self.score_of(self._outcomes(sums))
 
     @property
     def averages(self) -> bool:
         """Whether there are ensembles."""
         return all(task.averages for task in self.tasks)
 
-    def _above(self, models: Models, floor: float, penalty: float) -> Evaluation | None:
-        partial = {task.name: task.start() for task in self.tasks}
-        for number, task in self._order():
-            self._harm[task.name][number] += task.step(models[task.head], number, partial[task.name])
-            self.forwarded += 1
-            if self._bound(partial) - penalty <= floor:
-                return None
-        return self.score_of({name: each.outcomes for name, each in partial.items()}, penalty)
-
-    def _order(self) -> list[tuple[int, Task]]:
-        """All batches, those first in which errors have cost most a token: they are soonest to decide."""
+    def _order(self) -> list[Round]:
+        """All batches, a task each, first those whose errors cost most a token: they decide soonest."""
         return sorted(
-            ((number, task) for task in self.tasks for number in range(len(task.costs))),
-            key=lambda place: (-self._cost(*place), place[0]),
+            (Round((task,), number) for task in self.tasks for number in range(len(task.costs))),
+            key=lambda each: (-self._cost(each), each.number),
         )
 
-    def _cost(self, number: int, task: Task) -> float:
-        return task.weight / task.examples * self._harm[task.name][number] / task.costs[number]
+    def _cost(self, asked: Round) -> float:
+        (task,) = asked.tasks
+        return task.weight / task.examples * self._harm[task.name][asked.number] / asked.cost
 
     def _bound(self, partial: Mapping[str, Partial]) -> float:
         """The highest score there can still be."""
@@ -208,7 +155,3 @@ class Objective:
         metrics = {task.name: task.value(outcomes[task.name]) for task in self.tasks}
         combined: Values = self.aggregate({name: np.asarray(value) for name, value in metrics.items()})
         return Evaluation(score=float(combined) - penalty, metrics=metrics, outcomes=dict(outcomes))
-
-
-def _asked(task: Task) -> str:
-    return task.inputs

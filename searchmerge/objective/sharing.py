@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 def one_body(models: Sequence[nn.Module]) -> Iterator[None]:
     """Within the block, what the first model's body gave last is given by the others' for the same tensors.
 
-    A body is a model's ``base_model``. Where the bodies are not one and the same memory, nothing happens.
+    Each thread has a last one of its own. A body is a model's ``base_model``. Where the bodies are not one
+    and the same memory, nothing happens.
     """
     bodies = [_body(model) for model in models]
     if len(bodies) < 2 or any(body is None or not _alike(bodies[0], body) for body in bodies):
@@ -42,15 +44,14 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _remembering(forward: Callable[..., Any]) -> Callable[..., Any]:
-    known: dict[tuple[Any, ...], Any] = {}
+    last = threading.local()
 
     def remembered(*arguments: Any, **named: Any) -> Any:
         # By identity: the tensors are the batch's own, which outlive the block.
         key = tuple(_identity(each) for each in (*arguments, *named, *named.values()))
-        if key not in known:
-            known.clear()
-            known[key] = forward(*arguments, **named)
-        return known[key]
+        if getattr(last, "key", None) != key:
+            last.key, last.output = key, forward(*arguments, **named)
+        return last.output
 
     return remembered
 

@@ -50,6 +50,9 @@ class Task(ABC):
     averages: ClassVar[bool] = False
     """Whether the mean of several models' answers is an answer, so that there are ensembles."""
 
+    side_by_side: ClassVar[bool] = True
+    """Whether a model may answer several batches at once, on as many threads."""
+
     name: str
     head: str
     weight: float
@@ -90,16 +93,14 @@ class Task(ABC):
         return len(self.batches.order)
 
     @property
+    def asked(self) -> Sequence[Batch]:
+        """What a model is asked in turn."""
+        return self.batches.batches
+
+    @property
     def costs(self) -> Sequence[int]:
         """What each batch costs, in tokens."""
         return [batch["input_ids"].numel() for batch in self.batches.batches]
-
-    def answers(self, *models: nn.Module) -> list[list[Tensor]]:
-        """Give each model's answers to every batch; a batch is put to all of them in turn."""
-        for model in models:
-            model.eval()
-        rounds = [[self.answer(model, batch) for model in models] for batch in self.batches.batches]
-        return [list(answers) for answers in zip(*rounds, strict=True)]
 
     def outcomes(self, answers: Sequence[Tensor]) -> Outcomes:
         """Turn the answers to all batches into outcomes ``[examples, ...]``, in the order of the data."""
@@ -108,30 +109,18 @@ class Task(ABC):
             outcomes[self.batches.examples(number)] = self.read(answer, number)
         return outcomes
 
-    def predict(self, model: nn.Module) -> Outcomes:
-        """Answer every example: outcomes ``[examples, ...]``, in the order of the data.
-
-        Raises:
-            FloatingPointError: an answer is infinite or not a number.
-            UserError: model and task do not fit together.
-        """
-        self.check(model)
-        return self.outcomes(self.answers(model)[0])
-
     def start(self) -> Partial:
         """Begin to answer batch by batch: nothing has been seen, and all counts as right."""
         return Partial(self.gold.copy(), np.zeros(self.examples, dtype=bool))
 
-    def step(self, model: nn.Module, number: int, partial: Partial) -> float:
-        """Answer one batch and note its outcomes; gives how much they fall short of the right ones.
+    def note(self, answers: Tensor, number: int, partial: Partial) -> float:
+        """Note the outcomes of one batch's answers; gives how much they fall short of the right ones.
 
         Raises:
-            FloatingPointError, UserError: as :meth:`predict`.
+            FloatingPointError: an answer is infinite or not a number.
         """
-        self.check(model)
-        model.eval()
         where = self.batches.examples(number)
-        partial.outcomes[where] = self.read(self.answer(model, self.batches.batches[number]), number)
+        partial.outcomes[where] = self.read(answers, number)
         partial.seen[where] = True
         return shortfall(self.gold[where], partial.outcomes[where])
 

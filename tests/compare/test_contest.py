@@ -12,7 +12,7 @@ from searchmerge.compare.contest import Contest, Entry, Finished
 from searchmerge.config import Part, load
 from searchmerge.fitness import Fitness
 from searchmerge.optimize import run_search
-from searchmerge.types import Evaluation, Recipe, Trial, UserError
+from searchmerge.types import Evaluation, Recipe, Trial, UserError, digest
 from tests.family import rewrite, tiny_family
 from tests.test_kill import without_times
 
@@ -175,8 +175,8 @@ def test_a_finished_comparison_resumes_to_itself(
 
 def test_recall_answers_by_the_recipe_alone() -> None:
     one = {"b": 1, "a": [1, 2]}
-    assert contest.digest(one) == contest.digest({"a": [1, 2], "b": 1})
-    assert contest.digest(one) != contest.digest({"a": [2, 1], "b": 1})
+    assert digest(one) == digest({"a": [1, 2], "b": 1})
+    assert digest(one) != digest({"a": [2, 1], "b": 1})
 
 
 def test_rejected_trials_are_unknown_to_others(finished: tuple[Path, list[Finished]]) -> None:

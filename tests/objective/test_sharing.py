@@ -59,7 +59,10 @@ def test_one_body_runs_once_a_batch(tokenizer: Any, models: dict[str, Any], tmp_
     assert batches > 3
     assert (calls[0], other[0]) == (batches, 0)
     with torch.inference_mode():
-        alone = {each.name: each.predict(models[each.head]) for each in judge.tasks}
+        alone = {
+            task.name: task.outcomes([task.answer(models[task.head], batch) for batch in task.asked])
+            for task in judge.tasks
+        }
     for name, outcomes in alone.items():
         assert (together.outcomes[name] == outcomes).all()
     with counted(models["a"].bert.encoder) as calls:

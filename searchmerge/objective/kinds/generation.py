@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -70,6 +70,8 @@ class Generation(Task):
         max_new_tokens: the most tokens of an answer.
         encoder_decoder: whether an encoder reads the prompts.
     """
+
+    side_by_side: ClassVar[bool] = False  # the model is lent settings
 
     tokenizer: Any
     expected: tuple[str, ...]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -75,6 +75,8 @@ class Python(Task):
         most: the highest score that there can be.
     """
 
+    side_by_side: ClassVar[bool] = False
+
     function: Function
     options: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] | None
@@ -91,6 +93,11 @@ class Python(Task):
     def examples(self) -> int:
         """How many it is given; 1 without data."""
         return len(self.rows) if self.rows is not None else 1
+
+    @property
+    def asked(self) -> Sequence[Batch]:
+        """One call, without a batch."""
+        return ({},)
 
     @property
     def costs(self) -> Sequence[int]:
@@ -130,12 +137,6 @@ class Python(Task):
             )
         return scores.reshape(-1)
 
-    def answers(self, *models: nn.Module) -> list[list[Tensor]]:
-        """Call the function once for each model."""
-        for model in models:
-            model.eval()
-        return [[self.answer(model, {})] for model in models]
-
     @contextmanager
     def _unchanged(self, model: nn.Module) -> Iterator[None]:
         """Refuse a function that changes the weights: the heads among them stay for all later candidates."""
@@ -164,9 +165,9 @@ class Python(Task):
         """Nothing has been seen."""
         return Partial(np.full((1, 2), np.nan), np.zeros(1, dtype=bool))
 
-    def step(self, model: nn.Module, number: int, partial: Partial) -> float:
-        """Call the function; errors as of :meth:`predict`."""
-        partial.outcomes, partial.seen = self.predict(model), np.ones(1, dtype=bool)
+    def note(self, answers: Tensor, number: int, partial: Partial) -> float:
+        """Take the scores; errors as of the base class."""
+        partial.outcomes, partial.seen = self.read(answers, number), np.ones(1, dtype=bool)
         return 0.0
 
     def bound(self, partial: Partial) -> float:

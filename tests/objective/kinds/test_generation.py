@@ -58,7 +58,8 @@ def written(judge: Objective, model: Any) -> list[list[int]]:
     task: Any = judge.tasks[0]
     found: list[list[int]] = [[]] * task.examples
     with torch.inference_mode():
-        for number, answer in enumerate(task.answers(model)[0]):
+        for number, batch in enumerate(task.asked):
+            answer = task.answer(model, batch)
             for example, tokens in zip(task.batches.examples(number), answer.tolist(), strict=True):
                 found[example] = [each for each in tokens if each != 0]
     return found
@@ -173,7 +174,8 @@ def test_an_end_of_number_zero_is_one(tmp_path: Path) -> None:
         model.lm_head.weight.zero_()  # all equal: the first token is written, and ends the text
     judge = objective(tokenizer, one_task("generation", tmp_path, [{"prompt": prompt, "answer": "x"}]))
     with torch.inference_mode():
-        assert judge.tasks[0].answers(model)[0][0].tolist() == [[0]]
+        (batch,) = judge.tasks[0].asked
+        assert judge.tasks[0].answer(model, batch).tolist() == [[0]]
 
 
 def test_without_settings_of_the_model_the_tokenizers_end_counts(tmp_path: Path) -> None:
