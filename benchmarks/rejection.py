@@ -103,7 +103,7 @@ def replayed(candidates: Sequence[Candidate], tasks: Sequence[Task]) -> dict[str
     lengths = np.concatenate([_lengths(task) for task in tasks])
     of = np.repeat(np.arange(len(tasks)), [task.examples for task in tasks])
     errors = sum(each.lost > 0 for each in candidates if each.floor == -inf) + np.zeros(len(of), dtype=int)
-    figures = {
+    figures: dict[str, float] = {
         "candidates": len(candidates),
         "rejected": sum(bool(1 - each.lost.sum() <= each.floor) for each in candidates),
     }
