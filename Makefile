@@ -44,8 +44,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file of tests is one process's, and tiny models gain nothing from threads.
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

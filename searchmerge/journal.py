@@ -20,6 +20,11 @@ import numpy as np
 
 from searchmerge.types import Cross, Evaluation, Outcomes, Trial, UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = 1
 
 FOR_PEOPLE = {"config", "means"}
@@ -36,7 +41,8 @@ class Journal:
         resume: whether an existing file may be gone on with.
 
     Raises:
-        UserError: the file is another run's, or exists and ``resume`` is false, or cannot be written.
+        UserError: the file is another run's, or exists and ``resume`` is false, or cannot be written, or
+            another process writes it.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -60,6 +66,7 @@ class Journal:
                 got=f"{self.path}: {error.strerror}",
                 cure="choose an --out folder that you may write to",
             ) from error
+        _lock(file, self.path)
         content = file.read()
         whole = content.rfind(b"\n") + 1
         file.truncate(whole)
@@ -251,6 +258,23 @@ def _write(file: FileIO, value: Any) -> None:
     while line:
         line = line[file.write(line) :]
     os.fsync(file.fileno())
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    """Keep other processes out until the file is closed, by its process's end at the latest."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(
+            expected="a run that no other process is going on with",
+            got=f"one that writes {path}",
+            cure="wait for its end or stop it, or choose another --out",
+        ) from error
+    except OSError:  # a network's file system without locks
+        return
 
 
 def _same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,31 @@ def test_the_config_for_people_is_not_compared(tmp_path: Path) -> None:
     Journal(path, HEADER).close()
     with Journal(path, {**HEADER, "config": "moved to another folder"}, resume=True) as journal:
         assert journal.trials == []
+
+
+def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, HEADER) as journal:
+        journal.append(trial(0))
+        before = path.read_bytes()
+        script = (
+            "import sys, json; from pathlib import Path; from searchmerge.journal import Journal\n"
+            "Journal(Path(sys.argv[1]), json.loads(sys.argv[2]), resume=True)"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", script, path, json.dumps(HEADER)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert other.returncode == 1
+        assert "one that writes" in other.stderr
+        with pytest.raises(UserError, match="stop it"):
+            Journal(path, HEADER, resume=True)
+        assert path.read_bytes() == before
+        journal.append(trial(1))
+    with Journal(path, HEADER, resume=True) as journal:
+        assert len(journal.trials) == 2
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
