@@ -140,6 +140,8 @@ def test_the_default_metric_is_the_problems_first(tmp_path: Path, problem: str) 
         ("generation", {"metric": "accuracy"}, "objective.tasks.0.metric"),
         ("generation", {"tokens": "x"}, "one of the keys answer, chat, dev"),
         ("tagging", {}, "objective.tasks.0"),
+        ("generation", {"name": "glue/sst2"}, "without slashes"),
+        ("generation", {"name": ".."}, "without slashes"),
     ],
 )
 def test_a_task_is_told_what_its_kind_can_be(

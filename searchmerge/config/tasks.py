@@ -34,6 +34,13 @@ class _Task(Section):
     dev: Source | None = None
     test: Source | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _a_file(cls, name: str) -> str:
+        if set(name) & set("/\\") or name in ("", ".", ".."):
+            raise ValueError("a name for the file of the task's head, without slashes")
+        return name
+
     @field_validator("dev", "test", mode="before")
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
