@@ -70,8 +70,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(expected=what, got=f"{path}: {error}", cure="check the path") from error
+    except OSError as error:
+        raise UserError(expected=what, got=f"{path}: {error.strerror}", cure="check the path") from error
+    except ValueError as error:
+        raise UserError(expected=what, got=f"{path}: no JSON, {error}", cure="check the path") from error
     if not isinstance(value, dict):
         raise UserError(expected=what, got=f"{path} holds a {type(value).__name__}", cure="check the path")
     return value

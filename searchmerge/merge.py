@@ -12,7 +12,7 @@ from searchmerge.config import Config
 from searchmerge.export import export
 from searchmerge.recipes import read, recipe_file, reopen
 from searchmerge.report import card
-from searchmerge.types import default_genotype
+from searchmerge.types import UserError, default_genotype
 
 
 def from_recipe(path: Path, out: Path, *, allow_pickle: bool, trust_remote_code: bool) -> None:
@@ -33,8 +33,14 @@ def from_config(config: Config, out: Path) -> None:
     """Make the default merge of a config's space: with fixed knobs, a plain merge.
 
     Raises:
-        UserError: the config's sources or space are at fault.
+        UserError: the config's sources or space are at fault, or its space needs earlier searches.
     """
+    if config.before:
+        raise UserError(
+            expected="a config whose merge needs no search",
+            got="one with earlier searches under before",
+            cure="remove before, or run that config with searchmerge optimize",
+        )
     bench = Bench(config)
     recipe = bench.space.decode(default_genotype(bench.space.dims))
     content = recipe_file(bench.sources, config.models, bench.heads, recipe, bench.statistics)

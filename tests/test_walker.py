@@ -212,3 +212,12 @@ def test_wrong_earlier_searches_are_refused(tmp_path: Path, sections: dict[str, 
     with pytest.raises(UserError, match=message):
         run(config, tmp_path / "out")
     assert not list(tmp_path.glob("out/**/journal.jsonl"))
+
+
+def test_a_merge_without_a_search_has_no_earlier_ones(tmp_path: Path) -> None:
+    config = rewrite(tiny_family(tmp_path), space=PATHS, before=[BEFORE])
+    with pytest.raises(UserError, match="remove before"):
+        merge.from_config(load(config), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    merge.from_config(load(config, ["before=[]"]), tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").exists()
