@@ -102,7 +102,8 @@ def _reason(strategies: int, seeds: int, p: float) -> str | None:
     if strategies < 3:
         return "two strategies are a pair, and compared as such"
     if seeds <= _ENOUGH_BLOCKS:
-        return f"{seeds} seeds are too few: it takes more than {_ENOUGH_BLOCKS} (Demšar 2006)"
+        few = "1 seed is" if seeds == 1 else f"{seeds} seeds are"
+        return f"{few} too few: it takes more than {_ENOUGH_BLOCKS} (Demšar 2006)"
     if p > LEVEL:
         return f"the Friedman test sees no difference (p = {p:.2g})"
     return None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,8 +168,27 @@ def test_the_scatter_has_every_winner_its_reference_and_the_diagonal() -> None:
     assert not list(drawings.tested(compared(tested=False)))
 
 
+def test_a_number_that_all_winners_share_is_said_and_not_drawn(tmp_path: Path) -> None:
+    found = compared(NAMES)
+    for run in found.runs:
+        run["recipe"]["knobs"]["lambda"] = 0.75
+    assert winners.shared(found, "task-arithmetic") == {"lambda": 0.75}
+    assert {grid.name for grid in winners.grids(found, "task-arithmetic")} == {
+        "weight, reviews",
+        "weight, tweets",
+        "density",
+    }
+    (drawing,) = drawings.found(tmp_path, found)
+    assert "The same in all: lambda 0.75." in drawing.note
+    for run in found.runs:
+        run["recipe"]["knobs"] = {"lambda": 0.75}
+    assert not list(drawings.found(tmp_path, found)), "nothing was searched that could be drawn"
+
+
 def test_coefficients_are_those_of_the_seed_that_is_best_on_dev() -> None:
     found = compared(NAMES)
+    for number, run in enumerate(found.runs):
+        run["recipe"]["knobs"]["lambda"] = 0.5 + number / 100
     grids = {grid.name: grid for grid in winners.grids(found, "task-arithmetic")}
     assert set(grids) == {"weight, reviews", "weight, tweets", "density", "lambda"}
     for place, name in enumerate(NAMES):

@@ -122,12 +122,16 @@ def found(folder: Path, compared: Compared) -> Iterator[Drawing]:
     several = len(compared.spaces) > 1
     for space in compared.spaces:
         where = f", {space}" if several else ""
-        if any(winners.is_coefficients(run["recipe"]) for run in compared.best(space).values()):
+        of = [run["recipe"] for run in compared.best(space).values()]
+        if any(map(winners.is_coefficients, of)) and winners.grids(compared, space):
+            same = [f"{knob} {value:.2f}" for knob, value in winners.shared(compared, space).items()]
             yield Drawing(
                 f"coefficients-{_slug(space)}",
                 f"Coefficients{where}",
                 "Of each strategy the winner with the highest dev score of all seeds. No colour is 0; all "
-                "grids of a knob have one scale; the warm colour is below 0.",
+                "grids of a knob have one scale; the warm colour is below 0."
+                + f" The same in all: {', '.join(same)}."
+                * bool(same),
                 partial(winners.coefficients, compared, space),
             )
         for name, routes in winners.routes(folder, compared, space).items():

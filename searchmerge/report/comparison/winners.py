@@ -27,13 +27,14 @@ def grids(compared: Compared, space: str) -> list[Grid]:
     """The coefficients of the strategies' best winners: a grid a knob and expert, with a row a strategy.
 
     A knob that is the same in all layers has its experts across instead; one that is a single number has
-    one column.
+    one column, and none where all winners have the same.
     """
+    same = set(shared(compared, space))
     found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
     for name, run in compared.best(space).items():
         single, several = knobs(run["recipe"], compared.content["experts"])
         for knob, value in single.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and knob not in same:
                 found.setdefault((knob, ""), {})[name] = {"everywhere": float(value)}
         for grid in several:
             if len(grid.columns) == 1:
@@ -43,6 +44,16 @@ def grids(compared: Compared, space: str) -> list[Grid]:
             for row, line in zip(grid.rows, grid.values, strict=True):
                 found.setdefault((grid.name, row), {})[name] = dict(zip(grid.columns, line, strict=True))
     return [_grid(f"{knob}, {expert}" if expert else knob, rows) for (knob, expert), rows in found.items()]
+
+
+def shared(compared: Compared, space: str) -> dict[str, float]:
+    """The knobs that are one number, and the same one in the winners of all strategies."""
+    winners = [knobs(run["recipe"], compared.content["experts"])[0] for run in compared.best(space).values()]
+    return {
+        knob: float(value)
+        for knob, value in winners[0].items()
+        if isinstance(value, int | float) and all(other.get(knob) == value for other in winners)
+    }
 
 
 def _grid(name: str, rows: Mapping[str, Mapping[str, float | None]]) -> Grid:
