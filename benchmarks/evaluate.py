@@ -1,6 +1,6 @@
 """How fast dev is scored: the demo's plain average, against `Trainer.evaluate` and `pipeline`.
 
-    python -m benchmarks.evaluate searchmerge-demo/tasks.yaml [--threads 2] [--merges 24]
+    python -m benchmarks.evaluate searchmerge-demo/tasks.yaml [--threads 2] [--merges 24] [--busy]
 
 All on the same texts in one process, turn by turn, the median of each. Trainer and pipeline compute in
 float32 and take texts in the order of the data, Trainer tokenised beforehand (as ours are), in batches of 8,
@@ -14,11 +14,15 @@ import argparse
 import json
 import logging
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -44,15 +48,28 @@ def main() -> None:
     options.add_argument("config", type=Path)
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     options.add_argument("--merges", type=int, default=24)
+    options.add_argument("--busy", action="store_true", help="beside a process that keeps a core busy")
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.utils.logging.set_verbosity_error()
     logging.disable(logging.WARNING)
     config = load(arguments.config)
-    figures = speeds(config) | precisions(config, arguments.merges)
+    with busy() if arguments.busy else nullcontext():
+        figures = speeds(config)
+    figures |= precisions(config, arguments.merges)
     for name, value in figures.items():
         print(f"{name:<34} {value:>12.4f}")
     print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Keep a core busy within the block."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def speeds(config: Config) -> dict[str, float]:
@@ -61,6 +78,7 @@ def speeds(config: Config) -> dict[str, float]:
     models = bench.realise(bench.merge(method="linear"))
     ways: dict[str, Callable[[], Mapping[str, float]]] = {
         "ours": lambda: bench.objective("dev")(models).metrics,
+        "ours_cores_share_batches": lambda: sharing(bench, models),
         "ours_float32": (lambda objective: lambda: objective(models).metrics)(
             in_precision(config, "float32")
         ),
@@ -80,12 +98,19 @@ def speeds(config: Config) -> dict[str, float]:
     examples = sum(task.examples for task in bench.objective("dev").tasks)
     rate = {name: examples / statistics.median(each) for name, each in seconds.items()}
     figures = {f"{name}_examples_a_second": value for name, value in rate.items()}
+    figures["over_shared_batches_ratio"] = rate["ours"] / rate["ours_cores_share_batches"]
     for name in ways:
         if not name.startswith("ours"):
             figures[f"over_{name}_ratio"] = rate["ours"] / rate[name]
             figures[f"float32_over_{name}_ratio"] = rate["ours_float32"] / rate[name]
             figures[f"{name}_metric_difference"] = largest_difference(metrics["ours_float32"], metrics[name])
     return figures
+
+
+def sharing(bench: Bench, models: Mapping[str, nn.Module]) -> Mapping[str, float]:
+    """Ours, all cores at one batch after the other."""
+    with patch("searchmerge.objective.asking.lanes_for", lambda _: 1):
+        return bench.objective("dev")(models).metrics
 
 
 def in_precision(config: Config, precision: str) -> Objective:

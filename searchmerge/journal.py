@@ -66,7 +66,16 @@ class Journal:
                 got=f"{self.path}: {error.strerror}",
                 cure="choose an --out folder that you may write to",
             ) from error
-        _lock(file, self.path)
+        try:
+            _lock(file, self.path)
+            self._begin(file, header)
+        except BaseException:
+            file.close()  # and gives the lock back
+            raise
+        return file
+
+    def _begin(self, file: FileIO, header: Mapping[str, Any]) -> None:
+        """Read what is there and stand at its end, or write the header."""
         content = file.read()
         whole = content.rfind(b"\n") + 1
         file.truncate(whole)
@@ -77,7 +86,6 @@ class Journal:
             self.trials = [from_line(record) for record in records]
         else:
             _write(file, header)
-        return file
 
     def append(self, trial: Trial) -> None:
         """Write a trial; when this returns, the line is on the disk.
@@ -267,7 +275,6 @@ def _lock(file: FileIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.close()
         raise UserError(
             expected="a run that no other process is going on with",
             got=f"one that writes {path}",

@@ -105,8 +105,12 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     with Journal(path, HEADER) as journal:
         journal.append(trial(0))
     path.write_bytes(path.read_bytes().replace(b'"number":0', b'"number":'))
-    with pytest.raises(UserError, match="line 2"):
+    with pytest.raises(UserError, match="line 2") as refused:
         Journal(path, HEADER, resume=True)
+    path.write_bytes(path.read_bytes().replace(b'"number":', b'"number":0'))
+    with Journal(path, HEADER, resume=True) as journal:  # the lock is not held as long as the error is
+        assert len(journal.trials) == 1
+    assert refused
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
