@@ -1,7 +1,8 @@
-"""mergekit at work in its own environment, imports done, one merge after another.
+"""mergekit at work in its own environment: as the command that users type, or with its imports done.
 
-Two ways: ``run_merge`` to a folder, which is what ``mergekit-yaml`` does; and in memory, by the planner and
-the executor that its evolutionary search merges with. That search itself cannot stand here: its
+The command is a process a merge. The server merges one after another, in two ways: ``run_merge`` to a
+folder, which is what the command does; and in memory, by the planner and the executor that its evolutionary
+search merges with. That search itself cannot stand here: its
 ``InMemoryMergeEvaluator`` is a Ray actor that takes a GPU, needs lm-eval and knows causal models only.
 Nor can the planner's ``plan_in_memory``, which ends in a TypeError ("abstract class Task[Tensor]"): what it
 plans is executed without the wrapper that it fails to make, which would convert types and nothing else.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -62,15 +64,36 @@ for line in sys.stdin:
 """
 
 
+def by_command(python: Path, config: Mapping[str, Any], out: Path, threads: int) -> float:
+    """Merge into a folder by ``mergekit-yaml``, a process of its own, and give its seconds.
+
+    Raises:
+        RuntimeError: mergekit could not.
+    """
+    recipe = out.with_name(out.name + ".yaml")
+    recipe.write_text(json.dumps(config))  # JSON is YAML
+    command = [str(python), "-m", "mergekit.scripts.run_yaml", str(recipe), str(out), "--no-copy-tokenizer"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
+    start = time.perf_counter()
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"mergekit failed: {ended.stderr}")
+    return time.perf_counter() - start
+
+
 class MergekitServer:
     """A process of mergekit's.
 
     Args:
         python: of an environment that holds it.
         threads: that torch computes with.
+
+    Attributes:
+        python, threads: as given.
     """
 
     def __init__(self, python: Path, threads: int) -> None:
+        self.python, self.threads = python, threads
         self._process = subprocess.Popen(
             [str(python), "-c", WORKER, str(threads)],
             env={**os.environ, "HF_HUB_OFFLINE": "1"},

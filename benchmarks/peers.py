@@ -7,8 +7,9 @@ labels, on the same texts. A coefficient an expert and layer, all new in every c
 the median of each:
 
 - searchmerge: the search's own path, in the papers' reading and in mergekit's, no candidate rejected;
-- mergekit 0.1.5 to a folder, then a task at a time `from_pretrained` and `Trainer.evaluate` (its defaults,
-  float32);
+- `mergekit-yaml` (0.1.5) to a folder, a process a candidate, then a task at a time `from_pretrained` and
+  `Trainer.evaluate` (its defaults, float32): what users do;
+- the same by a process of mergekit's that has its imports done;
 - mergekit in memory, its planner and executor, written into a state that is there; then `Trainer.evaluate`;
 - a plain loop: dictionaries of tensors, `load_state_dict`, a `DataLoader` in float32, padded batches of 16.
 

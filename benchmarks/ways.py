@@ -18,7 +18,7 @@ from transformers import RobertaForSequenceClassification as Roberta
 
 from benchmarks import plain
 from benchmarks.evaluate import texts_of, tokenised, trainer
-from benchmarks.mergekit_server import MergekitServer
+from benchmarks.mergekit_server import MergekitServer, by_command
 from searchmerge.bench import Bench
 from searchmerge.config import Config, Models
 from searchmerge.fitness import Fitness
@@ -91,6 +91,7 @@ class Ways:
         return {
             "searchmerge": self._ours,
             "searchmerge_as_mergekit": self._ours,
+            "mergekit_command": self._by_command,
             "mergekit_folder": self._by_folder,
             "mergekit_memory": self._by_memory,
             "plain": self._by_plain,
@@ -102,15 +103,26 @@ class Ways:
         assert evaluation is not None
         return time.perf_counter() - start, evaluation.metrics, {}
 
+    def _by_command(self, recipe: Recipe) -> tuple[float, Metrics, plain.State]:
+        server = self._server
+        with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
+            folder = Path(scratch) / "merged"
+            merging = by_command(server.python, self._words(recipe), folder, server.threads)
+            return self._from(folder, merging)
+
     def _by_folder(self, recipe: Recipe) -> tuple[float, Metrics, plain.State]:
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             merging = self._server.merge(self._words(recipe), Path(folder), memory=False)
-            start = time.perf_counter()
-            for task, head in self.bench.heads.items():
-                self._models[head] = self._loaded(Path(folder), task)
-            found = self._trainer()
-            seconds = merging + time.perf_counter() - start
-            return seconds, found, load_file(Path(folder) / "model.safetensors")
+            return self._from(Path(folder), merging)
+
+    def _from(self, folder: Path, merging: float) -> tuple[float, Metrics, plain.State]:
+        """Load and score what was merged into a folder in so many seconds."""
+        start = time.perf_counter()
+        for task, head in self.bench.heads.items():
+            self._models[head] = self._loaded(folder, task)
+        found = self._trainer()
+        seconds = merging + time.perf_counter() - start
+        return seconds, found, load_file(folder / "model.safetensors")
 
     def _loaded(self, merged: Path, task: str) -> Any:
         """The merged body under the head of a task's own expert."""
