@@ -1,12 +1,10 @@
-"""What Evolver costs: a child against the pass that it cannot do without, memory, and what floors save.
+"""What Evolver costs: a child against the pass that it cannot do without, and memory.
 
-    python -m benchmarks.evolver [--threads 2] [--config searchmerge-demo/tasks.yaml]
+    python -m benchmarks.evolver [--threads 2]
 
 A child of five random RoBERTa models of 125M parameters is timed against `torch.addcmul`, which reads three
 individuals and writes one, turn by turn in one process, the median of each. Memory is the peak of a run over
-the same five stored in bfloat16 in which children are accepted, forward passes included. With --config, a run
-of each rule is done twice on that config, with floors and without: the accepted children must be the same,
-and the forward passes are counted.
+the same five stored in bfloat16 in which children are accepted, forward passes included.
 """
 
 from __future__ import annotations
@@ -20,37 +18,26 @@ from pathlib import Path
 import torch
 
 from benchmarks.candidate import GIB, peak_memory, take_turns, write_family
-from searchmerge.bench import Bench
-from searchmerge.config import Budget, Models, Part, load
-from searchmerge.fitness import Fitness
-from searchmerge.journal import Journal
-from searchmerge.optimize import header
+from searchmerge.config import Models
 from searchmerge.plugins import make_strategy
-from searchmerge.search import search
 from searchmerge.sources import Sources
 from searchmerge.spaces.population import PopulationSpace
-from searchmerge.types import MERGED, Cross, Genotype, Recipe, Strategy, Trial, default_genotype
+from searchmerge.types import MERGED, Genotype, Recipe, Strategy, default_genotype
 from searchmerge.workshop import Workshop
 
 NAMES = ("a", "b", "c", "d", "e")
 UNITS = ("parameter", "row", "tensor", "layer")
-EVALUATIONS = 64
 
 
 def main() -> None:
     """Measure, print the table and the JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options.add_argument("--config", type=Path)
-    options.add_argument("--rules", default="evolver,evolver-code")
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         write_family(Path(folder), NAMES, torch.bfloat16)
         figures = {**memory(Path(folder)), **child(Path(folder))}
-    if arguments.config:
-        for rule in arguments.rules.split(","):
-            figures |= floors(arguments.config, rule)
     for name, value in figures.items():
         print(f"{name:<34} {value:>12.4f}")
     print(json.dumps({name: round(value, 5) for name, value in figures.items()}))
@@ -129,54 +116,6 @@ def opened(folder: Path) -> Workshop:
     """A workshop of the five."""
     models = Models(base=str(folder / "base"), experts={name: str(folder / name) for name in NAMES})
     return Workshop(Sources.open(models, tasks_name_heads=False), [MERGED], torch.device("cpu"))
-
-
-def floors(config: Path, rule: str) -> dict[str, float]:
-    """Forward passes with floors over those without, whether the accepted children are the same, seconds."""
-    figures: dict[str, float] = {}
-    lines: dict[bool, list[tuple[object, ...]]] = {}
-    for wanted in (True, False):
-        bench = Bench(load(config)).searched_by(
-            Part.model_validate({"kind": "de", "rule": rule, "floors": wanted}),
-            0,
-            Part(kind="population"),
-        )
-        objective = bench.objective("dev")
-        trials = run(bench)
-        batches = sum(len(task.batches.batches) for task in objective.tasks)
-        whole = sum(trial.state == "complete" for trial in trials if trial.repeats is None)
-        lines[wanted] = [(t.number, t.genotype, t.score) for t in accepted(trials)]
-        name = "floors" if wanted else "no_floors"
-        figures[f"{rule}_{name}_seconds"] = sum(trial.seconds for trial in trials)
-        if wanted:
-            founders = len(bench.sources.experts)
-            figures[f"{rule}_batches_ratio"] = (objective.forwarded + founders * batches) / (
-                EVALUATIONS * batches
-            )
-            figures[f"{rule}_rejected"] = len(trials) - whole - 1
-    figures[f"{rule}_accepted"] = len(lines[True])
-    figures[f"{rule}_accepted_identical"] = float(lines[True] == lines[False])
-    return figures
-
-
-def run(bench: Bench) -> list[Trial]:
-    """Search without a trace."""
-    bench.config = bench.config.model_copy(update={"budget": Budget(evaluations=EVALUATIONS)})
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal.jsonl", header(bench))
-        return list(search(bench.space, bench.strategy(), Fitness(bench), journal, bench.config.budget))
-
-
-def accepted(trials: list[Trial]) -> list[Trial]:
-    """The children that scored better than their parents."""
-    scores = {trial.genotype[0]: trial.score for trial in trials if len(trial.genotype) == 1}
-    found = []
-    for trial in trials:
-        for gene in trial.genotype:
-            if isinstance(gene, Cross) and trial.score > scores[gene.parent]:
-                scores[trial.number] = trial.score
-                found.append(trial)
-    return found
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from inspect import signature
@@ -54,8 +54,9 @@ class Bench:
         own_heads = all(task.head for task in config.objective.tasks)
         self.sources = Sources.open(config.models, own_heads, strangers=strangers)
         self._owners_known()
-        self._objectives: dict[Split, Objective] = {}
-        self._parts: dict[tuple[int, float], Objective] = {}
+        self._objectives: dict[tuple[Split, bool], Objective] = {}
+        self._parts: dict[tuple[int, float, bool], Objective] = {}
+        self._groups: dict[str, Sequence[int]] = {}
         self.stages: dict[str, Recipe] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
@@ -140,7 +141,8 @@ class Bench:
             for method in METHODS.values()
             if method.name in wanted and method.statistics and self.statistics.there(method.statistics)
         )
-        alone = experts + 2 + known if wanted or objective.aggregate == "relative" else 0
+        apart = wanted or objective.aggregate == "relative" or self._by_difficulty
+        alone = experts + 2 + known if apart else 0
         base = bool(objective.penalty.distance) and self.config.space.kind == "population"
         before = (self.before(stage).space.models for stage in self.config.before)
         half = resolve(objective.precision, self.device) != torch.float32
@@ -198,25 +200,43 @@ class Bench:
 
     def objective(self, split: Split) -> Objective:
         """The objective on a split, whose texts are read at the first call: ``dev`` alone before the end."""
-        if split not in self._objectives:
-            self._objectives[split] = self._build(split)
-        return self._objectives[split]
+        place = split, split == "dev" and self._by_difficulty
+        if place not in self._objectives:
+            groups = self._difficulties() if place[1] else {}
+            self._objectives[place] = self._build(split, groups=groups)
+        return self._objectives[place]
+
+    @property
+    def _by_difficulty(self) -> bool:
+        """Whether dev texts of a batch are to be alike in how hard they are, not in length alone."""
+        wanted = self.config.objective.batches
+        return wanted == "difficulty" or (wanted == "auto" and self.config.space.kind == "population")
+
+    def _difficulties(self) -> Mapping[str, Sequence[int]]:
+        """How hard dev's examples are for the plain average of the experts; leaves it in the live models."""
+        if not self._groups:
+            self.say("finding out how hard dev's texts are")
+            plain = self._build("dev", owners=None)
+            self._groups.update(plain.difficulties(self.realise(self.merge(method="linear"))))
+        return self._groups
 
     def part_of_dev(self, share: float) -> Objective:
         """The objective on a share of dev, drawn alike from every label; the larger holds the smaller."""
         whole = self.objective("dev")
         if share >= 1:
             return whole
-        place = self.config.seed, share
+        place = self.config.seed, share, self._by_difficulty
         if place not in self._parts:
             chosen = {task.name: part(task, share, self.config.seed) for task in whole.tasks}
-            self._parts[place] = self._build("dev", chosen=chosen)
+            groups = self._difficulties() if self._by_difficulty else {}
+            taken = {name: [each[position] for position in chosen[name]] for name, each in groups.items()}
+            self._parts[place] = self._build("dev", chosen=chosen, groups=taken)
         return self._parts[place]
 
     def unrelated(self, split: Split) -> Objective:
-        """The objective on a split, of means where it would be relative: no weight is read for it."""
-        relative = self.config.objective.aggregate == "relative"
-        return self._build(split, owners=None) if relative else self.objective(split)
+        """The objective on a split, of means and of batches made for speed: no weight is read for it."""
+        reads = self.config.objective.aggregate == "relative" or (split == "dev" and self._by_difficulty)
+        return self._build(split, owners=None) if reads else self.objective(split)
 
     def _build(self, split: Split, **options: Any) -> Objective:
         means = {

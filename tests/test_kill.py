@@ -106,36 +106,40 @@ def test_a_population_killed_at_random_instants_and_resumed_has_the_same_journal
 # Floors.
 
 
-def searched(config: Path, out: Path, *, floors: bool) -> tuple[Bench, Trial, dict[str, float]]:
+def searched(config: Path, out: Path, *, floors: bool, batches: str) -> tuple[Bench, Trial, dict[str, float]]:
     """Search with `de`, its journal in ``out``."""
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     content["strategy"] = {"kind": "de", "floors": floors}
-    content["objective"]["batch_tokens"] = 30
+    content["objective"] |= {"batch_tokens": 30, "batches": batches}
     bench = Bench(load(rewrite(config, **content)))
     best, _, counts = run_search(bench, out, resume=False, watch=lambda *_: None)
     return bench, best, counts
 
 
-def both(tmp_path: Path, space: dict[str, Any], founders: int) -> list[list[str]]:
+def both(tmp_path: Path, space: dict[str, Any], founders: int, batches: str) -> list[list[str]]:
     """Check that floors change neither trajectory nor winner; give the lines with and without them."""
     config = rewrite(tiny_family(tmp_path), budget={"evaluations": 40}, space=space)
-    bench, best, counts = searched(config, tmp_path / "floors", floors=True)
-    _, other, plain = searched(config, tmp_path / "plain", floors=False)
+    bench, best, counts = searched(config, tmp_path / "floors", floors=True, batches=batches)
+    _, other, plain = searched(config, tmp_path / "plain", floors=False, batches=batches)
     assert (best.number, best.score, best.recipe) == (other.number, other.score, other.recipe)
     assert (counts["rejected"] > 10, plain["rejected"], counts["evaluations"]) == (True, 0, 40)
-    batches = sum(len(task.batches.batches) for task in bench.objective("dev").tasks)
-    assert batches > 8
+    costs = [cost for task in bench.objective("dev").tasks for cost in task.costs]
+    assert len(costs) > 8
     stopped = bench.objective("dev").forwarded
     found = [without_times(tmp_path / name / "journal.jsonl")[1:] for name in ("floors", "plain")]
     records = [[json.loads(line + "}") for line in lines] for lines in found]
     for mine, its in zip(*records, strict=True):
         assert (mine["genotype"], mine["recipe"]) == (its["genotype"], its["recipe"])
-    assert counts["rejected"] <= stopped < (len(found[0]) - founders) * batches, "fewer forward passes"
+    assert 0 < stopped < (len(found[0]) - founders) * sum(costs), "fewer forward passes"
     return found
 
 
-def test_floors_change_nothing_of_the_children_that_are_accepted(tmp_path: Path) -> None:
-    floored, plain = both(tmp_path, {"kind": "population", "variants": {"pairs": True}}, 4)
+BATCHES = ("length", "difficulty")
+
+
+@pytest.mark.parametrize("batches", BATCHES)
+def test_floors_change_nothing_of_the_children_that_are_accepted(tmp_path: Path, batches: str) -> None:
+    floored, plain = both(tmp_path, {"kind": "population", "variants": {"pairs": True}}, 4, batches)
     scores: dict[Any, float] = {}
     accepted = set()
     for line in map(json.loads, (line + "}" for line in plain)):
@@ -153,11 +157,13 @@ def test_floors_change_nothing_of_the_children_that_are_accepted(tmp_path: Path)
     assert [floored[number] for number in sorted(complete)] == [plain[number] for number in sorted(complete)]
 
 
-def test_floors_change_nothing_of_the_points_that_are_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", BATCHES)
+def test_floors_change_nothing_of_the_points_that_are_accepted(tmp_path: Path, batches: str) -> None:
     floored, plain = both(
         tmp_path,
         {"kind": "coefficients", "method": "task_arithmetic", "granularity": "layer", "weight": [0.0, 1.0]},
         13,
+        batches,
     )
     scores = [json.loads(line + "}")["score"] for line in plain]
     members = scores[1:13]

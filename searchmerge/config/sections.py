@@ -67,6 +67,11 @@ class Objective(Section):
     penalty: Penalty = Penalty()
     subset: Subset | None = Field(default=None, description="search on a part of dev, decide on the whole")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batches: Literal["auto", "length", "difficulty"] = Field(
+        default="auto",
+        description="what dev texts of a batch have in common; auto: difficulty for a population, whose "
+        "children are stopped when they cannot win any more",
+    )
     batch_tokens: int | None = Field(
         default=None, ge=1, description="padded tokens in one forward pass; none: what suits the device"
     )

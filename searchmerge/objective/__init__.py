@@ -6,15 +6,18 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from searchmerge.objective.aggregate import aggregate
-from searchmerge.objective.asking import Asking, Models, Round
+from searchmerge.objective.asking import Asking, Models
+from searchmerge.objective.batching import Batches
+from searchmerge.objective.difficulty import groups
 from searchmerge.objective.metrics import METRICS, Metric, Values
+from searchmerge.objective.promise import Promise
 from searchmerge.objective.task import Partial, Task
 from searchmerge.types import Evaluation, Outcomes
 
@@ -39,7 +42,7 @@ class Objective:
         asking: puts them to models.
         fingerprint: SHA-256 of all that a score depends on, the models apart: labelled token sequences, their
             batches, weights, metrics and precision. Outcomes may be reused where it is the same.
-        forwarded: batches that went through a model so far where there was a floor.
+        forwarded: tokens, padding included, that went through a model so far where there was a floor.
 
     Raises:
         UserError: as of :func:`searchmerge.objective.aggregate.aggregate`.
@@ -58,9 +61,8 @@ class Objective:
         self.aggregate = aggregate(combine, self.tasks, owners or {})
         self.forwarded = 0
         self.asking = Asking(self.tasks, precision, device)
-        # What the batches' answers have fallen short of so far; it decides their order and nothing else.
-        self._harm = {task.name: [0.0] * len(task.costs) for task in self.tasks}
-        widths = [[list(batch["input_ids"].shape) for batch in task.batches.batches] for task in self.tasks]
+        self._promise = Promise(self.tasks)
+        widths = [_widths(task.batches) for task in self.tasks]
         content = [[task.digest for task in self.tasks], widths, str(precision)]
         content += [] if combine == "mean" else [combine, sorted((owners or {}).items())]
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -76,13 +78,15 @@ class Objective:
             FloatingPointError: a model gives infinity or no number.
             UserError: a model and a task do not fit together.
         """
-        return self.score_of(self._outcomes(self._answers(models)), penalty)
+        outcomes = self._outcomes(self._answers(models))
+        self._promise.learn(outcomes)
+        return self.score_of(outcomes, penalty)
 
     def _answers(self, models: Models) -> dict[str, list[Tensor]]:
         """The answers to every batch by task."""
         answers: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
         with self.asking.of(models, self.asking.rounds) as coming:
-            for asked, given in zip(self.asking.rounds, coming, strict=True):
+            for asked, given in coming:
                 for task in asked.tasks:
                     answers[task.name].append(given[task.head])
         return answers
@@ -102,12 +106,11 @@ class Objective:
         if floor == -math.inf:
             return self(models, penalty)
         partial = {task.name: task.start() for task in self.tasks}
-        rounds = self._order()
-        with self.asking.of(models, rounds) as coming:
-            for asked, answers in zip(rounds, coming, strict=True):
-                (task,), number = asked.tasks, asked.number
-                self._harm[task.name][number] += task.note(answers[task.head], number, partial[task.name])
-                self.forwarded += 1
+        with self.asking.of(models, self._promise.rounds()) as coming:
+            for asked, answers in coming:
+                (task,) = asked.tasks
+                self._promise.note(asked, task.note(answers[task.head], asked.number, partial[task.name]))
+                self.forwarded += asked.cost
                 if self._bound(partial) - penalty <= floor:
                     return None
         return self.score_of({name: each.outcomes for name, each in partial.items()}, penalty)
@@ -134,16 +137,10 @@ class Objective:
         """Whether there are ensembles."""
         return all(task.averages for task in self.tasks)
 
-    def _order(self) -> list[Round]:
-        """All batches, a task each, first those whose errors cost most a token: they decide soonest."""
-        return sorted(
-            (Round((task,), number) for task in self.tasks for number in range(len(task.costs))),
-            key=lambda each: (-self._cost(each), each.number),
-        )
-
-    def _cost(self, asked: Round) -> float:
-        (task,) = asked.tasks
-        return task.weight / task.examples * self._harm[task.name][asked.number] / asked.cost
+    def difficulties(self, models: Models) -> dict[str, Sequence[int]]:
+        """Each task's examples in groups by how hard they are for live models, the hardest in group 0."""
+        answers = self._answers(models)
+        return {task.name: groups(task.difficulty(answers[task.name])).tolist() for task in self.tasks}
 
     def _bound(self, partial: Mapping[str, Partial]) -> float:
         """The highest score there can still be."""
@@ -155,3 +152,9 @@ class Objective:
         metrics = {task.name: task.value(outcomes[task.name]) for task in self.tasks}
         combined: Values = self.aggregate({name: np.asarray(value) for name, value in metrics.items()})
         return Evaluation(score=float(combined) - penalty, metrics=metrics, outcomes=dict(outcomes))
+
+
+def _widths(batches: Batches) -> Any:
+    """What a score's last digits depend on beside the texts: how the batches were made."""
+    # How hard an example is may depend on the machine, and a run be gone on with on another one.
+    return "by difficulty" if batches.grouped else [list(each["input_ids"].shape) for each in batches.batches]

@@ -6,8 +6,10 @@ and very long where another process has taken one. With a batch each they wait o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -28,32 +30,43 @@ def lanes_for(items: int) -> int:
 
 
 class Ahead(Generic[Item, Answer]):
-    """Gives the work's answers to the items in turn, while the next ones are worked on.
+    """Gives the items in turn, each with the work's answer, while the next ones are worked on.
 
-    Within its block, lanes work as the calling thread does: without gradients if it keeps none, under its
-    autocast. Leaving the block waits for items that were begun and leaves out the others. One lane is the
+    Items are taken when a lane will soon begin with them, so they may depend on earlier answers. Within its
+    block, lanes work as the calling thread does: without gradients if it keeps none, under its autocast.
+    Leaving the block waits for items that were begun and leaves out the others. One lane is the
     calling thread itself and works on nothing before it is asked for it.
 
     Args:
         work: called with each item, on any thread.
-        items: what to work on.
+        items: what to work on, taken by the calling thread.
         kind: the type of the device.
         lanes: threads; torch's own are shared out among them.
     """
 
-    def __init__(self, work: Callable[[Item], Answer], items: Sequence[Item], kind: str, lanes: int) -> None:
-        self._threads = torch.get_num_threads()
+    def __init__(self, work: Callable[[Item], Answer], items: Iterable[Item], kind: str, lanes: int) -> None:
+        self._threads, self._lanes = torch.get_num_threads(), lanes
         self._pool = ThreadPoolExecutor(lanes, initializer=_as_here(kind, lanes)) if lanes > 1 else None
-        self._answers = self._pool.map(work, items) if self._pool else map(work, items)
+        self._work, self._items = work, iter(items)
+        self._begun: deque[tuple[Item, Future[Answer]]] = deque()
 
     def __enter__(self) -> Ahead[Item, Answer]:
         return self
 
-    def __iter__(self) -> Iterator[Answer]:
+    def __iter__(self) -> Iterator[tuple[Item, Answer]]:
         return self
 
-    def __next__(self) -> Answer:
-        return next(self._answers)
+    def __next__(self) -> tuple[Item, Answer]:
+        if self._pool is None:
+            item = next(self._items)
+            return item, self._work(item)
+        # One more than there are lanes: the one that a lane goes on with while an answer is looked at.
+        for item in islice(self._items, self._lanes + 1 - len(self._begun)):
+            self._begun.append((item, self._pool.submit(self._work, item)))
+        if not self._begun:
+            raise StopIteration
+        item, coming = self._begun.popleft()
+        return item, coming.result()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

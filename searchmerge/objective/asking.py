@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -59,22 +59,22 @@ class Asking:
     """
 
     def __init__(self, tasks: Sequence[Task], precision: torch.dtype, device: torch.device) -> None:
-        self._precision, self._device = precision, device
+        self._tasks, self._precision, self._device = tasks, precision, device
         together = [tuple(each) for _, each in groupby(sorted(tasks, key=_inputs), key=_inputs)]
         self.rounds = [Round(each, number) for each in together for number in range(len(each[0].asked))]
 
     @contextmanager
-    def of(self, models: Models, rounds: Sequence[Round]) -> Iterator[Iterator[Answers]]:
-        """Within the block, the models' answers to the rounds come in turn.
+    def of(self, models: Models, rounds: Iterable[Round]) -> Iterator[Iterator[tuple[Round, Answers]]]:
+        """Within the block, the rounds come in turn, each with the models' answers.
 
         Raises:
             UserError: a model and a task do not fit together.
         """
-        for task in {task.name: task for each in rounds for task in each.tasks}.values():
+        for task in self._tasks:
             task.check(models[task.head])
             models[task.head].eval()
         sharing = {
-            task.head: models[task.head] for each in rounds if len(each.tasks) > 1 for task in each.tasks
+            task.head: models[task.head] for each in self.rounds if len(each.tasks) > 1 for task in each.tasks
         }
         with (
             computing(models.values(), self._precision, self._device),

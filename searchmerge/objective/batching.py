@@ -34,7 +34,7 @@ CALL_TOKENS: Mapping[str, int] = {"cpu": 40, "cuda": 2000}
 
 @dataclass(frozen=True)
 class Batches:
-    """The examples as ready tensors, longest first.
+    """The examples as ready tensors, of each group the longest first.
 
     Args:
         batches: what the model is called with, in turn.
@@ -43,6 +43,7 @@ class Batches:
         tokens: tokens of all examples.
         padded: tokens of all examples and their padding: what the forward passes compute on.
         longest: tokens of the longest row of any column.
+        grouped: whether examples of different groups are kept apart.
     """
 
     batches: tuple[Batch, ...]
@@ -51,6 +52,7 @@ class Batches:
     tokens: int
     padded: int
     longest: int
+    grouped: bool = False
 
     def examples(self, number: int) -> npt.NDArray[np.int64]:
         """The original positions of one batch's examples."""
@@ -70,6 +72,7 @@ def pack(
     rows: Sequence[int] | None = None,
     left: bool = False,
     calls: int = 1,
+    groups: Sequence[int] | None = None,
 ) -> Batches:
     """Sort examples by length and cut them into batches where that costs least, padding and calls together.
 
@@ -85,13 +88,24 @@ def pack(
         rows: how many rows in turn make up each example; None for one each.
         left: whether the padding stands on the left.
         calls: forward passes that a batch takes, as many as tokens are written.
+        groups: of each example; no batch has examples of two, and those of the lowest group come first.
     """
     lengths = np.array([len(ids) for ids in columns["input_ids"]])
     sizes = np.ones(len(lengths), dtype=np.int64) if rows is None else np.array(rows)
     starts = np.cumsum([0, *sizes])
     longest = np.maximum.reduceat(lengths, starts[:-1])
-    order = np.argsort(-longest, kind="stable")
-    ends = _cuts(longest[order], sizes[order], batch_tokens, calls * CALL_TOKENS[device.type])
+    group = np.zeros(len(longest), dtype=np.int64) if groups is None else np.array(groups)
+    order = np.lexsort((-longest, group))  # of equals the first comes first
+    ends = [
+        start + end
+        for start, stop in pairwise([0, *np.flatnonzero(np.diff(group[order])) + 1, len(order)])
+        for end in _cuts(
+            longest[order[start:stop]],
+            sizes[order[start:stop]],
+            batch_tokens,
+            calls * CALL_TOKENS[device.type],
+        )
+    ]
     batches = tuple(
         _batch(columns, padding, _rows_of(order[start:end], starts), left, device)
         for start, end in pairwise([0, *ends])
@@ -103,6 +117,7 @@ def pack(
         tokens=int(lengths.sum()),
         padded=sum(batch["input_ids"].numel() for batch in batches),
         longest=max(len(row) for column in columns.values() for row in column),
+        grouped=groups is not None,
     )
 
 

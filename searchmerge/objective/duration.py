@@ -48,7 +48,7 @@ def _timed(asking: Asking, models: Models, rounds: Sequence[Round], limit: float
     times: list[float] = []
     with asking.of(models, rounds) as coming:
         start = time.perf_counter()
-        for answers in coming:
+        for _, answers in coming:
             for each in answers.values():
                 each.sum().item()  # waits for the device
             times.append(time.perf_counter() - start)

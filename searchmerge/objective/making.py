@@ -12,6 +12,7 @@ from searchmerge import config
 from searchmerge.config.tasks import AnyTask
 from searchmerge.objective import Objective, Split
 from searchmerge.objective.batching import BATCH_TOKENS
+from searchmerge.objective.difficulty import SMALLER
 from searchmerge.objective.kinds import (
     classification,
     generation,
@@ -53,6 +54,7 @@ def tasks_of(
     device: torch.device,
     encoder_decoder: bool = False,
     chosen: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    groups: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> list[Task]:
     """Read one split of every task that has a part in it, and nothing of the other splits.
 
@@ -66,11 +68,13 @@ def tasks_of(
         device: where the models are.
         encoder_decoder: whether the models have an encoder and a decoder.
         chosen: the positions of the only examples that are taken, by the task's name; all where it has none.
+        groups: by the task's name the group of each example that is taken, by how hard they are; none: the
+            batches are made for speed alone.
 
     Raises:
         UserError: a task lacks the split or names a head that is not there; its data are at fault.
     """
-    tasks = []
+    tasks, usual = [], BATCH_TOKENS[device.type] // (SMALLER if groups else 1)
     for task in section.tasks:
         if task.ood != (split == "ood"):
             continue
@@ -79,7 +83,8 @@ def tasks_of(
             label2id=_label2id(task, labels),
             encoder_decoder=encoder_decoder,
             chosen=chosen.get(task.name),
-            batch_tokens=section.batch_tokens or BATCH_TOKENS[device.type],
+            groups=groups.get(task.name),
+            batch_tokens=section.batch_tokens or usual,
             device=device,
         )
         tasks.append(LOADERS[task.kind](task, _source(task, split), means))

@@ -122,7 +122,14 @@ class Task(ABC):
         where = self.batches.examples(number)
         partial.outcomes[where] = self.read(answers, number)
         partial.seen[where] = True
-        return shortfall(self.gold[where], partial.outcomes[where])
+        return float(shortfalls(self.gold[where], partial.outcomes[where]).sum())
+
+    def difficulty(self, answers: Sequence[Tensor]) -> Array:
+        """How hard each example is for a model that gave these answers to all batches, ``[examples]``.
+
+        Its shortfall, unless a kind can tell more.
+        """
+        return shortfalls(self.gold, self.outcomes(answers))
 
     def bound(self, partial: Partial) -> float:
         """The best value that the metric can still have."""
@@ -171,11 +178,10 @@ def positions_of(model: Any) -> int | None:
     return positions if before is None else positions - before - 1
 
 
-def shortfall(gold: Array, outcomes: Outcomes) -> float:
-    """How far outcomes are from the right ones: errors for labels, distance for numbers."""
-    if gold.dtype.kind in "iub":
-        return float((gold != outcomes).sum())
-    return float(np.abs(gold - outcomes).sum())
+def shortfalls(gold: Array, outcomes: Outcomes) -> Array:
+    """How far each outcome is from the right one, ``[examples]``: errors for labels, distance for numbers."""
+    apart = gold != outcomes if gold.dtype.kind in "iub" else np.abs(gold - outcomes)
+    return apart.reshape(len(gold), -1).sum(axis=1)
 
 
 def digest_of(*content: Any) -> str:

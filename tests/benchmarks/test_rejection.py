@@ -1,39 +1,43 @@
-"""What floors can save: batches hold every text once, and a replay stops where a loop would."""
+"""What floors save is measured on runs that are the same but for what is read."""
 
 from __future__ import annotations
 
-from math import inf
+import json
+from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import yaml
 
-from benchmarks.rejection import Candidate, packed, read
-
-
-@given(
-    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=40),
-    groups=st.integers(1, 3),
-    most=st.sampled_from([1, 40, 200]),
-)
-def test_every_text_is_in_one_batch_of_its_group(lengths: list[int], groups: int, most: int) -> None:
-    of = np.arange(len(lengths)) % groups
-    batches = packed(np.array(lengths), of, most)
-    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(set(of[batch])) == 1
-        assert len(batch) == 1 or np.array(lengths)[batch].max() * len(batch) <= most
+from benchmarks import rejection
+from searchmerge.config import load
+from searchmerge.objective import Objective
+from tests.family import rewrite, tiny_family
 
 
-def test_a_replay_stops_where_the_floor_is_out_of_reach() -> None:
-    lengths = np.full(10, 3)
-    batches = [np.array([2 * number, 2 * number + 1]) for number in range(5)]
-    lost = np.zeros(10)
-    lost[[6, 7, 8, 9]] = 0.1
-    free, stopped = Candidate(-inf, lost), Candidate(0.75, lost)
-    # Of the first all 5 batches are read; of the second those two that the first had errors in.
-    assert read([free, stopped], batches, lengths) == pytest.approx(7 / 10)
-    assert read([stopped], batches, lengths) == pytest.approx(5 / 5), "nothing is known yet"
-    assert read([stopped], batches, lengths, known=True) == pytest.approx(2 / 5)
-    assert read([Candidate(0.5, lost)], batches, lengths, known=True) == 1, "it does exceed its floor"
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    config = tiny_family(tmp_path)
+    objective = yaml.safe_load(config.read_text())["objective"] | {"batch_tokens": 30}
+    return rewrite(config, objective=objective)
+
+
+@pytest.mark.parametrize("case", ["de", "evolver-code"])
+def test_a_case(config: Path, case: str) -> None:
+    found = rejection.measured(load(config), case, 30)
+    assert found["same_journal"] == 1
+    assert found["evaluations"] == 30
+    assert found["rejected"] > 2
+    assert 0 < found["tokens_ratio"] < 1
+    assert found["tokens_by_length_ratio"] >= found["tokens_ratio"]
+
+
+def test_a_floor_that_changed_something_is_found(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = Objective._bound
+    monkeypatch.setattr(Objective, "_bound", lambda self, partial: right(self, partial) - 0.1)
+    monkeypatch.setattr(
+        "sys.argv", ["rejection", str(config), "--evaluations", "20", "--cases", "de", "--threads", "1"]
+    )
+    assert rejection.main() == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["de_same_journal"] == 0

@@ -37,7 +37,7 @@ def test_answers_come_in_turn_whichever_is_ready_first() -> None:
         return item * item
 
     with Ahead(work, range(20), "cpu", 2) as coming:
-        assert list(coming) == [item * item for item in range(20)]
+        assert list(coming) == [(item, item * item) for item in range(20)]
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
@@ -49,7 +49,7 @@ def test_lanes_work_at_the_same_time_and_share_the_threads(lanes: int) -> None:
         return torch.get_num_threads()
 
     with Ahead(work, range(2 * lanes), "cpu", lanes) as coming:
-        assert list(coming) == [THREADS // lanes] * (2 * lanes)
+        assert [answer for _, answer in coming] == [THREADS // lanes] * (2 * lanes)
     found: list[int] = []
     later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     later.start()
@@ -79,7 +79,7 @@ def test_lanes_compute_as_the_caller_does(gradients: bool, autocast: torch.dtype
         torch.autocast("cpu", autocast, enabled=autocast is not None),
         Ahead(work, range(8), "cpu", 2) as coming,
     ):
-        assert list(coming) == [(autocast or torch.float32, gradients)] * 8
+        assert [answer for _, answer in coming] == [(autocast or torch.float32, gradients)] * 8
 
 
 def test_who_leaves_early_leaves_the_others_out() -> None:
@@ -96,6 +96,24 @@ def test_who_leaves_early_leaves_the_others_out() -> None:
     assert left == len(seen) < 500, "nothing goes on after the block"
 
 
+def test_items_may_depend_on_answers_that_have_been_given() -> None:
+    given: list[int] = []
+    began: list[tuple[int, int]] = []
+
+    def items() -> Iterator[int]:
+        for item in range(30):
+            began.append((item, len(given)))
+            yield item
+
+    lanes = 2
+    with Ahead(lambda item: item, items(), "cpu", lanes) as coming:
+        for item, _ in coming:
+            given.append(item)
+    assert given == list(range(30))
+    # As many are on their way as there are lanes, and one more.
+    assert [known for _, known in began] == [max(0, item - lanes) for item in range(30)]
+
+
 def test_an_error_comes_in_its_turn() -> None:
     def work(item: int) -> int:
         if item == 3:
@@ -103,7 +121,7 @@ def test_an_error_comes_in_its_turn() -> None:
         return item
 
     with Ahead(work, range(8), "cpu", 2) as coming:
-        assert [next(coming) for _ in range(3)] == [0, 1, 2]
+        assert [next(coming) for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
         with pytest.raises(FloatingPointError, match="no number"):
             next(coming)
 

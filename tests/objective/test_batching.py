@@ -53,6 +53,32 @@ def test_budget_and_counts(ids: list[list[int]], batch_tokens: int) -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
+@given(examples, st.integers(1, 100), st.integers(1, 4), st.integers(0, 99))
+def test_no_batch_has_examples_of_two_groups(
+    ids: list[list[int]], batch_tokens: int, groups: int, seed: int
+) -> None:
+    of = np.random.default_rng(seed).integers(groups, size=len(ids))
+    padding, device = {"input_ids": PAD}, torch.device("cpu")
+    result = pack({"input_ids": ids}, padding, batch_tokens=batch_tokens, device=device, groups=of.tolist())
+    batches = [result.examples(number) for number in range(len(result.batches))]
+    assert sorted(np.concatenate(batches)) == list(range(len(ids)))
+    assert all(len(set(of[batch])) == 1 for batch in batches)
+    assert of[result.order].tolist() == sorted(of)
+    for group in set(of):  # each is cut as if it were alone
+        members = np.flatnonzero(of == group)
+        alone = pack(
+            {"input_ids": [ids[at] for at in members]}, padding, batch_tokens=batch_tokens, device=device
+        )
+        found = [
+            each["input_ids"]
+            for each, of_batch in zip(result.batches, batches, strict=True)
+            if of[of_batch[0]] == group
+        ]
+        assert all(map(torch.equal, found, [each["input_ids"] for each in alone.batches]))
+        assert len(found) == len(alone.batches)
+    assert (result.grouped, packed(ids, batch_tokens).grouped) == (True, False)
+
+
 def test_equal_lengths_keep_their_order() -> None:
     assert packed([[1], [2, 2], [3], [4, 4]], 4).order.tolist() == [1, 3, 0, 2]
     assert np.array_equal(packed([[5, 6]] * 4, 4).batches[0]["input_ids"], [[5, 6], [5, 6]])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from searchmerge.config import Source
@@ -61,6 +62,17 @@ class Classification(Task):
             decided = logits.argmax(-1) if self.problem == "single-label" else logits > 0
         return np.asarray(decided.cpu().numpy())
 
+    def difficulty(self, answers: Sequence[Tensor]) -> Array:
+        """How far the best of the wrong labels is above the right one; of other problems the shortfall."""
+        if self.problem != "single-label":
+            return super().difficulty(answers)
+        logits = np.empty((self.examples, self.n_labels), dtype=np.float32)
+        logits[self.batches.order] = torch.cat(list(answers)).float().cpu().numpy()
+        right = np.arange(self.examples), self.gold
+        margins = logits[right].copy()
+        logits[right] = -np.inf
+        return np.asarray(logits.max(axis=1) - margins)
+
     def check(self, model: nn.Module) -> None:
         """Make sure that the head has these labels, and the model this padding and enough positions."""
         config: Any = model.config
@@ -104,7 +116,13 @@ def load(task: TextClassification, source: Source, means: Means) -> Classificati
         **common(task),
         metric=_metric(task, n_labels),
         gold=gold,
-        batches=pack(columns, padding(means.tokenizer), batch_tokens=means.batch_tokens, device=means.device),
+        batches=pack(
+            columns,
+            padding(means.tokenizer),
+            batch_tokens=means.batch_tokens,
+            device=means.device,
+            groups=means.groups,
+        ),
         inputs=inputs,
         digest=digest_of(inputs, [task.name, task.head, task.weight, task.metric, n_labels], gold),
         problem=task.problem,

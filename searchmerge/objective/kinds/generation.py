@@ -187,6 +187,7 @@ def load(task: Section, source: Source, means: Means) -> Generation:
             device=means.device,
             left=not means.encoder_decoder,
             calls=task.max_new_tokens,
+            groups=means.groups,
         ),
         inputs=inputs,
         digest=digest_of(inputs, [task.name, task.head, task.weight, task.metric], expected),

@@ -115,7 +115,14 @@ def packed(
         rows: how many rows in turn make up each example; None for one each.
     """
     filled = {**padding(means.tokenizer), "labels": NOT_SCORED}
-    batches = pack(columns, filled, batch_tokens=means.batch_tokens, device=means.device, rows=rows)
+    batches = pack(
+        columns,
+        filled,
+        batch_tokens=means.batch_tokens,
+        device=means.device,
+        rows=rows,
+        groups=means.groups,
+    )
     for batch in batches.batches:
         labels = batch["labels"]
         predicted = labels if means.encoder_decoder else labels[:, 1:]

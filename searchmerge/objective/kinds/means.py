@@ -25,6 +25,7 @@ class Means:
         batch_tokens: the most tokens, padding included, in one batch.
         device: where the batches are put.
         chosen: the positions of the only examples that are taken; None for all.
+        groups: of each example that is taken, which share no batch; None for one group.
     """
 
     tokenizer: Any
@@ -33,6 +34,7 @@ class Means:
     batch_tokens: int
     device: torch.device
     chosen: Sequence[int] | None = None
+    groups: Sequence[int] | None = None
 
     def read(self, source: Source, label: str = "") -> list[Row]:
         """Read the examples that are taken.

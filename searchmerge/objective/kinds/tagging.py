@@ -128,6 +128,7 @@ def load(task: TokenClassification, source: Source, means: Means) -> Tagging:
             {**padding(means.tokenizer), "labels": NO_WORD},
             batch_tokens=means.batch_tokens,
             device=means.device,
+            groups=means.groups,
         ),
         inputs=inputs,
         digest=digest_of(inputs, [task.name, task.head, task.weight, task.metric], tags),
