@@ -36,7 +36,7 @@ bench: $(READY) $(CASE)
 	$(BIN)/python -m benchmarks.peers $(CASE)
 	@echo "Left out, since they take hours:"
 	@echo "  make demo demo-domains: the scores of both cases"
-	@echo "  python -m benchmarks.strategies $(CASE) --out runs/strategies: which strategy"
+	@echo "  searchmerge compare configs/compare.yaml --out runs/compare: which strategy"
 	@echo "  python -m benchmarks.baselines searchmerge-demo --out runs/baselines: RegMean and others"
 
 lint: $(READY)

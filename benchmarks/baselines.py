@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.strategies import mean_and_half_width
+from benchmarks.intervals import mean_and_half_width
 from searchmerge.bench import Bench
 from searchmerge.config import load
 from searchmerge.demo import texts

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.strategies import mean_and_half_width
+from benchmarks.intervals import mean_and_half_width
 from searchmerge.baselines import baselines
 from searchmerge.bench import Bench
 from searchmerge.config import Budget, Part, load
