@@ -142,7 +142,7 @@ class Bench:
             if method.name in wanted and method.statistics and self.statistics.there(method.statistics)
         )
         apart = wanted or objective.aggregate == "relative" or self._by_difficulty
-        alone = experts + 2 + known if apart else 0
+        alone = self._merges(method="linear").models + known if apart else 0
         base = bool(objective.penalty.distance) and self.config.space.kind == "population"
         before = (self.before(stage).space.models for stage in self.config.before)
         half = resolve(objective.precision, self.device) != torch.float32
@@ -275,14 +275,22 @@ class Bench:
         return owners
 
     def merge(self, **options: Any) -> Recipe:
-        """The recipe of a merge with fixed knobs; ``options`` as in the config's ``space``."""
-        space = CoefficientSpace(
+        """The recipe of a merge with fixed knobs; ``options`` as in the config's ``space``.
+
+        Where that has task vectors stored in another type, this has too: otherwise both would be read.
+        """
+        return self._merges(**options).decode(())
+
+    def _merges(self, **options: Any) -> CoefficientSpace:
+        space = self.config.space
+        if space.kind == "coefficients" and "storage" in space.options:
+            options = {"storage": space.options["storage"], **options}
+        return CoefficientSpace(
             options,
             experts=tuple(self.sources.experts),
             layout=self.layout,
             has_base=self.sources.base is not None,
         )
-        return space.decode(())
 
     def alone(self, expert: str) -> Recipe:
         """The recipe of one expert as it is."""

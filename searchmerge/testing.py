@@ -253,10 +253,13 @@ def check_sources(space: Space, workshop: Workshop) -> None:
     """Realising leaves the resident sources as they are."""
 
     def sources() -> list[torch.Tensor]:
-        return [workshop.task_vectors.deltas, *([] if workshop.base is None else [workshop.base])]
+        vectors = workshop.resident or workshop.task_vectors
+        return [vectors.deltas, *([] if workshop.base is None else [workshop.base])]
 
+    recipes = _recipes(space)
+    _ = space.realise(recipes[0], workshop)  # now those are resident that it uses
     before = [tensor.clone() for tensor in sources()]
-    for recipe in _recipes(space):
+    for recipe in recipes:
         space.realise(recipe, workshop)
     assert all(map(torch.equal, sources(), before)), "a source tensor has been written"
 

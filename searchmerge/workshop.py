@@ -1,9 +1,10 @@
 """The workshop: what candidates are made of, resident once, and the live model that each is written into.
 
 Memory, in copies of the merged parameters: the live weights in float32 and, as a space asks for them, base
-and task vectors in float32, the individuals of a population, or the sources of paths; and each expert's own
-head. Every live model (one a head) is made of views into the one live vector, so a candidate that is written
-there is in all of them at once. Live models of paths are views into their sources.
+and task vectors, the individuals of a population, or the sources of paths; and each expert's own head. Task
+vectors and individuals may be stored in 16 bits, all else is float32. Every live model (one a head) is made
+of views into the one live vector, so a candidate that is written there is in all of them at once. Live models
+of paths are views into their sources.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ from searchmerge.statistics import Known, Statistics
 from searchmerge.types import MERGED, Recipe, UserError
 from searchmerge.walker import Walker
 
+_PIECE = 2**20
+"""Parameters whose differences are computed at once."""
+
 
 class TaskVectors:
     """The experts' task vectors, resident, and what methods look up in them.
 
     Args:
-        deltas: float32 ``[experts, size]``: expert minus base, or the experts themselves without a base.
+        deltas: ``[experts, size]``: expert minus base, or the experts themselves without a base; in
+            float32, or rounded to 16 bits.
 
     Attributes:
         deltas: as given.
@@ -65,6 +70,7 @@ class Workshop:
         experts: names of the experts, in order.
         live: float32 ``[size]``: the candidate.
         models: the live models by head.
+        resident: the task vectors that are in memory; None while there are none.
 
     Raises:
         UserError: a weight that is not finite, or a parameter that no source holds.
@@ -85,7 +91,7 @@ class Workshop:
         self.layout = layout_of(sources)
         self.experts = tuple(sources.experts)
         self._places = {span.name: span for span in self.layout.spans}
-        self._task_vectors: TaskVectors | None = None
+        self.resident: TaskVectors | None = None
         self._nursery: Nursery | None = None
         self._heads, self._trust_remote_code = tuple(heads), trust_remote_code
         self._walker: Walker | None = None
@@ -106,17 +112,25 @@ class Workshop:
 
     @property
     def task_vectors(self) -> TaskVectors:
-        """The experts minus the base, and what is known of them."""
-        if self._task_vectors is None:
-            self._nursery = self._walker = None
-            self._task_vectors = TaskVectors(self._deltas())
-        return self._task_vectors
+        """The experts minus the base in float32, and what is known of them."""
+        return self.stored(torch.float32)
+
+    def stored(self, dtype: torch.dtype) -> TaskVectors:
+        """The experts minus the base, each difference rounded to that type; those of another are let go.
+
+        Raises:
+            UserError: a difference that is too large for the type.
+        """
+        if self.resident is None or self.resident.deltas.dtype != dtype:
+            self.resident = self._nursery = self._walker = None
+            self.resident = TaskVectors(self._deltas(dtype))
+        return self.resident
 
     @property
     def nursery(self) -> Nursery:
         """The living individuals of a population."""
         if self._nursery is None:
-            self._task_vectors = self._walker = None
+            self.resident = self._walker = None
             self._nursery = Nursery(self.layout, self.device)
         return self._nursery
 
@@ -129,7 +143,7 @@ class Workshop:
         known = {} if self._walker is None else self._walker.stages
         if self._walker is None or not all(stages[name] == known.get(name, (None,))[0] for name in stages):
             made = {name: (recipe, self._merged(recipe)) for name, recipe in stages.items()}
-            self._task_vectors = self._nursery = None
+            self.resident = self._nursery = None
             self._walker = Walker(self, {**known, **made})
         return self._walker
 
@@ -166,12 +180,19 @@ class Workshop:
         assert checkpoint is not None
         return _finite(checkpoint, name)
 
-    def _deltas(self) -> Tensor:
-        deltas = torch.empty(len(self.experts), self.layout.size, device=self.device)
+    def _deltas(self, dtype: torch.dtype) -> Tensor:
+        deltas = torch.empty(len(self.experts), self.layout.size, dtype=dtype, device=self.device)
         for row, name in zip(deltas, self.experts, strict=True):
-            self.source(name, row)
-            if self.base is not None:
-                row.sub_(self.base)
+            for span in self.layout.spans:
+                where = slice(span.start, span.stop)
+                base = None if self.base is None else self.base[where]
+                _write_difference(self.tensor(name, span), base, row[where])
+                if dtype != torch.float32 and not torch.isfinite(row[where]).all():
+                    raise UserError(
+                        expected=f"task vectors within the range of {str(dtype).removeprefix('torch.')}",
+                        got=f"more than {torch.finfo(dtype).max:g} in {span.name} of {name}",
+                        cure="set space.storage to bfloat16 or float32",
+                    )
         return deltas
 
     def built(self, row: Tensor) -> dict[str, nn.Module]:
@@ -217,6 +238,14 @@ def layout_of(sources: Sources) -> Layout:
 def view(flat: Tensor, span: Span) -> Tensor:
     """The tensor of ``span`` inside the flat vector, sharing its memory."""
     return flat[span.start : span.stop].view(span.shape)
+
+
+def _write_difference(tensor: Tensor, base: Tensor | None, out: Tensor) -> None:
+    """Write ``tensor - base``, rounded once to the type of ``out``, flat, with little memory beside it."""
+    parts = tensor.reshape(-1).to(out.device).split(_PIECE)
+    origins = [None] * len(parts) if base is None else base.split(_PIECE)
+    for part, origin, room in zip(parts, origins, out.split(_PIECE), strict=True):
+        room.copy_(part if origin is None else part - origin)
 
 
 def _finite(checkpoint: Checkpoint, name: str) -> Tensor:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import torch
+
 from searchmerge.types import UserError
+
+STORAGES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""The types that task vectors or individuals may be stored in; the arithmetic is in float32."""
 
 
 def known(options: Mapping[str, Any], valid: Iterable[str], of: str) -> None:

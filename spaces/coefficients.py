@@ -14,8 +14,9 @@ from searchmerge.merging.magnitudes import DENSITY_STEPS
 from searchmerge.merging.method import Knob, Method
 from searchmerge.merging.models import Setting, merge, models_known
 from searchmerge.spaces._beginnings import of_knobs
+from searchmerge.spaces._options import STORAGES, one_of
 from searchmerge.types import Dim, Genotype, Recipe, UserError
-from searchmerge.workshop import Workshop
+from searchmerge.workshop import TaskVectors, Workshop
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class CoefficientSpace:
 
     Args:
         options: the config's ``space`` section: ``method``; ``reading`` (``paper`` or ``mergekit``);
-            ``granularity``, one word or a mapping from knob to word; and the method's knobs, each a number, a
+            ``granularity``, one word or a mapping from knob to word; ``storage``, the type that task vectors
+            are kept in (``float32``, ``bfloat16`` or ``float16``); and the method's knobs, each a number, a
             pair ``[low, high]``, ``{choices: […]}``, or a mapping from expert to one of these.
         experts: their names.
         layout: places of the merged tensors; none of them is touched.
@@ -53,8 +55,8 @@ class CoefficientSpace:
         seed: of the random masks (DARE).
 
     Raises:
-        UserError: an unknown method, knob, expert or granularity; a bad value or range; a method that needs
-            a base, or another number of experts.
+        UserError: an unknown method, knob, expert, granularity or storage; a bad value or range; a method
+            that needs a base, or another number of experts.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class CoefficientSpace:
         self._experts = tuple(experts)
         self._reading = str(options.pop("reading", "paper"))
         self._method = find(str(options.pop("method", "task_arithmetic")), self._reading)
+        self._storage = one_of("storage", options.pop("storage", "float32"), STORAGES)
         self._seed = _whole(options.pop("seed", seed))
         _fits(self._method, self._experts, has_base)
         self._granularity = _granularity(options.pop("granularity", "model"), self._method)
@@ -88,7 +91,8 @@ class CoefficientSpace:
         """
         count, searched = len(self._experts), bool(self._searched().get("searched"))
         known = models_known(self._method, count, self._layout, searched=searched)
-        return count * (1 + self._method.remembers) + 2 + known
+        stored = STORAGES[self._storage].itemsize / 4
+        return count * (stored + self._method.remembers) + 2 + known
 
     def decode(self, genotype: Genotype, past: Sequence[Recipe] = ()) -> Recipe:
         """Put the coordinates into the knobs; densities are rounded to steps that are looked up exactly."""
@@ -98,6 +102,7 @@ class CoefficientSpace:
             "method": self._method.name,
             "reading": self._reading,
             **({"seed": self._seed} if self._method.random else {}),
+            **({"storage": self._storage} if self._storage != "float32" else {}),
             "granularity": self._granularity,
             "knobs": knobs,
             **self._searched(),
@@ -111,7 +116,8 @@ class CoefficientSpace:
     @staticmethod
     def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:
         """Write the merge that the recipe describes into the live models; needs nothing but the recipe."""
-        merge(recipe, _Experts(workshop), workshop.layout, workshop.live)
+        vectors = workshop.stored(STORAGES[recipe.get("storage", "float32")])
+        merge(recipe, _Experts(workshop, vectors), workshop.layout, workshop.live)
         return workshop.models
 
     @staticmethod
@@ -143,13 +149,13 @@ class CoefficientSpace:
 
 
 class _Experts:
-    """A workshop's experts."""
+    """A workshop's experts, as their task vectors are stored."""
 
     lasting = True
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._base, self._vectors = workshop.base, workshop.task_vectors
-        self.names, self.memo, self.known = workshop.experts, self._vectors.memo, workshop.known
+    def __init__(self, workshop: Workshop, vectors: TaskVectors) -> None:
+        self._base, self._vectors = workshop.base, vectors
+        self.names, self.memo, self.known = workshop.experts, vectors.memo, workshop.known
 
     def pieces(self, run: slice) -> Iterable[slice]:
         return (run,)
@@ -234,7 +240,8 @@ def _known(options: Mapping[str, Any], method: Method) -> None:
     for name in options:
         if name not in valid:
             raise UserError(
-                expected=f"a knob of {method.name}: {', '.join(valid)} (or method, reading, granularity)",
+                expected=f"a knob of {method.name}: {', '.join(valid)} "
+                "(or method, reading, granularity, storage)",
                 got=f"unknown key space.{name}",
                 cure="correct or remove that key",
             )

@@ -15,17 +15,10 @@ from searchmerge.merging.crossover import UNITS
 from searchmerge.merging.magnitudes import kept_count, largest
 from searchmerge.merging.models import merge, models_known
 from searchmerge.pedigree import ancestry, founders
-from searchmerge.spaces._options import known, one_of
+from searchmerge.spaces._options import STORAGES, known, one_of
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import Cross, Founders, Genotype, Individual, Recipe, UserError
 from searchmerge.workshop import Workshop
-
-STORAGES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-"""The types that individuals may be stored in; the arithmetic is in float32."""
 
 _PIECE = 2**20
 """Parameters of all members that are gathered at once for a merge."""
@@ -240,6 +233,12 @@ def _merge_recipe(
             expected="space.merge: a method's name, or a mapping of method and its knobs",
             got=repr(option),
             cure="for example merge: {method: ties, density: 0.2}",
+        )
+    if "storage" in options:
+        raise UserError(
+            expected="in space.merge a method and its knobs",
+            got="storage, which is that of the individuals",
+            cure="set space.storage in its place",
         )
     space = CoefficientSpace(options, experts=members, layout=layout, has_base=has_base, seed=seed)
     if space.dims:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BertModel
 
 from searchmerge.bench import Bench
-from searchmerge.config import load
+from searchmerge.config import Part, load
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.spaces.population import PopulationSpace
@@ -212,6 +212,81 @@ def test_task_vectors_and_a_population_are_never_held_at_the_same_time(bench: Be
     assert row() is None, "the population has been let go"
     assert workshop.task_vectors is workshop.task_vectors
     assert all(torch.equal(again[name], tensor) for name, tensor in before.items())
+
+
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@pytest.mark.parametrize("storage", HALVES)
+def test_stored_task_vectors_are_the_differences_rounded(bench: Bench, storage: str) -> None:
+    workshop = bench.workshop
+    exact = workshop.task_vectors.deltas.clone()
+    merged(bench, method="ties", storage=storage)
+    assert workshop.resident is not None
+    assert workshop.resident.deltas.dtype == HALVES[storage]
+    assert torch.equal(workshop.resident.deltas, exact.to(HALVES[storage]))
+    assert workshop.base is not None
+    assert workshop.base.dtype == workshop.live.dtype == torch.float32
+
+
+@pytest.mark.parametrize("storage", HALVES)
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare_ties", "sce"])
+def test_a_recipe_is_realised_in_its_own_storage_whatever_came_before(
+    bench: Bench, method: str, storage: str
+) -> None:
+    plain, stored = merged(bench, method=method), merged(bench, method=method, storage=storage)
+    assert not all(torch.equal(plain[name], tensor) for name, tensor in body(stored).items())
+    for options, before in (({}, plain), ({"storage": storage}, stored), ({"storage": "float32"}, plain)):
+        again = merged(bench, method=method, **options)
+        assert all(torch.equal(again[name], tensor) for name, tensor in before.items())
+
+
+def test_a_recipe_that_does_not_say_its_storage_is_of_float32(bench: Bench) -> None:
+    before = merged(bench, method="ties")
+    merged(bench, method="ties", storage="bfloat16")
+    said = {**recipe(bench, method="ties"), "storage": "float32"}
+    CoefficientSpace.realise(said, bench.workshop)
+    assert all(
+        torch.equal(t, before[name]) for name, t in bench.workshop.models["colours"].state_dict().items()
+    )
+
+
+def test_task_vectors_are_held_in_one_type_at_a_time(bench: Bench) -> None:
+    merged(bench, method="ties")
+    vectors = weakref.ref(bench.workshop.task_vectors.deltas)
+    merged(bench, method="ties", storage="bfloat16")
+    assert vectors() is None
+    assert bench.workshop.stored(torch.bfloat16) is bench.workshop.resident
+    vectors = weakref.ref(bench.workshop.stored(torch.bfloat16).deltas)
+    merged(bench, method="ties")
+    assert vectors() is None
+
+
+def test_differences_beyond_the_range_of_a_type_are_refused(tmp_path: Path) -> None:
+    config = tiny_family(tmp_path)
+    folder = tmp_path / "experts" / "animals"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.weight[3, 4] = 1e5
+    model.save_pretrained(folder)
+    large = Bench(load(config))
+    merged(large, method="linear", storage="bfloat16")
+    with pytest.raises(
+        UserError, match=r"more than 65504 in encoder\.layer\.1\.output\.dense\.weight of animals"
+    ):
+        merged(large, method="linear", storage="float16")
+
+
+def test_baselines_are_stored_as_the_space_stores_them(tmp_path: Path) -> None:
+    space = {"kind": "coefficients", "method": "ties", "storage": "bfloat16", "density": [0.1, 1.0]}
+    half = Bench(load(rewrite(tiny_family(tmp_path), space=space)))
+    assert half.config.baselines
+    assert half.resident_models == 2 / 2 + 2
+    recipes = [half.merge(method="linear"), half.alone("animals"), half.space.decode((0.5, 0.5))]
+    assert [recipe["storage"] for recipe in recipes] == ["bfloat16"] * 3
+    other = half.twin(space=Part(kind="population"))
+    assert "storage" not in other.merge(method="linear")
+    assert other.resident_models == 2 + 2
 
 
 def test_the_base_is_as_stored_and_there_is_none_without_a_base(bench: Bench, tmp_path: Path) -> None:

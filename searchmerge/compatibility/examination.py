@@ -11,6 +11,7 @@ from searchmerge.bench import Bench
 from searchmerge.compatibility.line import Line, evaluations, lines
 from searchmerge.compatibility.units import Match, Weights, compare, find
 from searchmerge.compatibility.vectors import Geometry, Measure, geometry
+from searchmerge.config import Part
 from searchmerge.prediction import cost
 from searchmerge.sources.memory import check_fits
 from searchmerge.types import UserError
@@ -111,7 +112,9 @@ def examine(bench: Bench, say: Callable[[str], None]) -> Findings:
     for one, other in combinations(models, 2):
         fits[one, other] = tuple(compare(mlp, models[one], models[other]) for mlp in mlps)
     say("MLP units matched; now the lines between the experts on dev")
-    return _findings(experts, shape, fits, lines(bench, say), has_base, started)
+    # What is measured is the experts, in whatever type the space may store them.
+    exact = bench.twin(space=Part(kind="coefficients"))
+    return _findings(experts, shape, fits, lines(exact, say), has_base, started)
 
 
 def _findings(

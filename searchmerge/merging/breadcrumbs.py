@@ -25,7 +25,7 @@ def _drop(slab: Slab, values: Values) -> consensus.Sparsify:
 
     def sparsify(part: slice, rows: Tensor) -> None:
         outliers = spare[: part.stop - part.start]
-        for delta, (low, high), row in zip(slab.deltas[:, part], bands, rows, strict=True):
+        for delta, (low, high), row in zip(slab.rows(part), bands, rows, strict=True):
             torch.hardshrink(delta, low, out=row)
             torch.hardshrink(delta, high, out=outliers)
             row.sub_(outliers)

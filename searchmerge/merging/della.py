@@ -45,7 +45,7 @@ def _prune(slab: Slab, values: Values, *, rescale: bool) -> consensus.Sparsify:
         masks.write_words(slab.keys, part, rows)
         steps = spare[: part.stop - part.start]
         for row, rank, delta, (least, slope) in zip(
-            rows, ranks[:, part], slab.deltas[:, part], lines, strict=True
+            rows, ranks[:, part], slab.rows(part), lines, strict=True
         ):
             # One operation at a time: fused ones round otherwise, and masks are the same on every device.
             steps.copy_(rank).mul_(slope).add_(least).round_().clamp_(1, STEPS)
@@ -70,7 +70,7 @@ def _ranks(slab: Slab) -> Tensor:
     step = max(CPU_CHUNK // max(row, 1), 1) * row
     for one, all_deltas in zip(ranks, slab.deltas, strict=True):
         for start in range(0, size, step or 1):
-            magnitudes = all_deltas[start : start + step].abs().view(-1, row)
+            magnitudes = all_deltas[start : start + step].float().abs().view(-1, row)
             # A magnitude's bits are in the order of the magnitudes; the place below them settles equal ones.
             keys = magnitudes.view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(places)
             order = _sorted(keys).bitwise_and_(2**32 - 1)

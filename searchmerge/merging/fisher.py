@@ -25,15 +25,15 @@ def _merge(slab: Slab, values: Values) -> None:
     information = [slab.known().fisher(model) for model in range(len(weights))]
     share, total, merged = slab.out.new_empty((3, chunk_size(slab)))
     for part in chunks(slab):
-        width = part.stop - part.start
+        width, deltas = part.stop - part.start, slab.rows(part)
         for k, (row, weight) in enumerate(zip(information, weights, strict=True)):
             torch.add(row[part], _LEAST, out=share[:width]).mul_(weight)
             if k == 0:
                 total[:width].copy_(share[:width])
-                torch.mul(share[:width], slab.deltas[k, part], out=merged[:width])
+                torch.mul(share[:width], deltas[k], out=merged[:width])
             else:
                 total[:width].add_(share[:width])
-                merged[:width].addcmul_(share[:width], slab.deltas[k, part])
+                merged[:width].addcmul_(share[:width], deltas[k])
         torch.div(merged[:width], total[:width], out=slab.out[part])
         if slab.base is not None:
             slab.out[part].add_(slab.base[part])

@@ -1,8 +1,8 @@
 """TIES and DARE in one pass over the memory: the CPU's form of :mod:`searchmerge.merging.consensus`.
 
-Task vectors are read once; what is kept of them, the election and the merge stay in the first-level cache, a
-tile of parameters at a time, in loops that numba compiles at the first merge. The results are those of the
-tensor operations to the bit, but that a zero keeps its sign.
+Task vectors are read once, as they are stored, and widened in registers; what is kept of them, the election
+and the merge stay in the first-level cache, a tile of parameters at a time, in loops that numba compiles at
+the first merge. The results are those of the tensor operations to the bit, but that a zero keeps its sign.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from searchmerge.merging.kept import Kept
-from searchmerge.merging.kernels import fma, mixed
+from searchmerge.merging.kernels import array, fma, mixed, widening
 from searchmerge.merging.masks import BLOCK, block_key, threshold_of
 
 _HALF = BLOCK // 2
@@ -50,19 +50,20 @@ def merge(
         divisor: likewise.
     """
     slab, experts = kept.slab, len(weights)
-    rows = tuple(row.numpy() for row in slab.deltas)
+    rows = tuple(array(row) for row in slab.deltas)
     shares = np.array([threshold_of(share) for share in kept.densities or [0.0] * experts], dtype=np.int32)
     bounds = np.array(kept.bounds or [0.0] * experts, dtype=np.float32)
     factors = np.array(kept.factors or [1.0] * experts, dtype=np.float32)
     weights_ = np.array(weights if elects else [scale * weight for weight in weights], dtype=np.float32)
-    kernel = _kernel(kept.densities is not None, kept.factors is not None, elects, weighted_vote, divisor)
+    random, rescaled = kept.densities is not None, kept.factors is not None
+    kernel = _kernel(slab.deltas.dtype, random, rescaled, elects, weighted_vote, divisor)
     arguments = (base.numpy(), rows, slab.out.numpy(), shares, bounds, factors, weights_, np.float32(scale))
     starts = range(0, slab.out.numel(), BLOCK)
     threads = max(1, min(torch.get_num_threads(), len(starts)))
 
     def work(first: int) -> None:
         for number in range(first, len(starts), threads):
-            keys = [block_key(key, number) if kept.densities is not None else 0 for key in slab.keys]
+            keys = [block_key(key, number) if random else 0 for key in slab.keys]
             halves = np.array([[key & 0xFFFFFFFF, key >> 32] for key in keys], dtype=np.uint32)
             stop = min(starts[number] + BLOCK, slab.out.numel())
             kernel(*arguments, halves, starts[number], stop)
@@ -73,6 +74,7 @@ def merge(
 
 @lru_cache
 def _kernel(  # noqa: C901 - numba prunes
+    stored: torch.dtype,
     random: bool,
     rescaled: bool,
     elects: bool,
@@ -81,11 +83,12 @@ def _kernel(  # noqa: C901 - numba prunes
 ) -> Callable[..., None]:
     """Compile the loops for one form of the methods."""
     divides, by_weight = divisor is not None, divisor == "weight"
+    widened = widening(stored)
 
     @numba.njit(inline="always")
     def keep(row, words, kept, share, bound, factor, weight):  # type: ignore[no-untyped-def]
         for j in range(len(kept)):
-            value = row[j]
+            value = widened(row[j])
             taken = (_i32(words[j]) >> _i32(16)) < share if random else abs(value) > bound
             value = value if taken else np.float32(0)
             if rescaled:

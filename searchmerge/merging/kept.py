@@ -39,7 +39,7 @@ class Kept:
 
     def __call__(self, part: slice, rows: Tensor) -> None:
         """Write the task vectors of a part."""
-        deltas = self.slab.deltas[:, part]
+        deltas = self.slab.rows(part)
         if self.densities is not None:
             masks_on(rows.device).write(self.slab.keys, self.densities, part, rows)
             rows.mul_(deltas)

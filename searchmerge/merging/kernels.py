@@ -57,11 +57,11 @@ def cross(
         out: ``[size]``, in the parent's type or float32.
     """
     kernel = _kernel(len(mutant), parent.dtype == torch.bfloat16, out.dtype == torch.bfloat16)
-    rows = [_array(row) for row, _ in mutant]
+    rows = [array(row) for row, _ in mutant]
     rows += [rows[0]] * (5 - len(rows))
     coefficients = np.zeros(5, dtype=np.float32)
     coefficients[: len(mutant)] = [coefficient for _, coefficient in mutant]
-    arguments = (_array(parent), *rows, coefficients, _i32(threshold), _array(out))
+    arguments = (array(parent), *rows, coefficients, _i32(threshold), array(out))
     threads = max(1, min(torch.get_num_threads(), len(blocks)))
 
     def work(first: int) -> None:
@@ -73,9 +73,14 @@ def cross(
         list(pool.map(work, range(threads)))
 
 
-def _array(row: Tensor) -> Any:
-    """The row's memory; bfloat16 as its bits, numpy has no such type."""
-    return (row.view(torch.uint16) if row.dtype == torch.bfloat16 else row).numpy()
+def array(row: Tensor) -> Any:
+    """The row's memory; bfloat16 and float16 as their bits, numba has no such types."""
+    return (row if row.dtype == torch.float32 else row.view(torch.uint16)).numpy()
+
+
+def widening(stored: torch.dtype) -> Any:
+    """The compiled function that makes a float32 of an entry of :func:`array`."""
+    return {torch.float32: _same, torch.bfloat16: _number, torch.float16: _number_of_float16}[stored]
 
 
 @intrinsic
@@ -99,6 +104,24 @@ def mixed(word):  # type: ignore[no-untyped-def]
 def _number(bits):  # type: ignore[no-untyped-def]
     """Of a bfloat16."""
     return _u32(_u32(bits) << _u32(16)).view(np.float32)
+
+
+@numba.njit(inline="always")
+def _same(number):  # type: ignore[no-untyped-def]
+    return number
+
+
+@numba.njit(inline="always")
+def _number_of_float16(bits):  # type: ignore[no-untyped-def]
+    """Of a float16 that is finite. Its exponent counts from 15, that of float32 from 127."""
+    size = _u32(_u32(_u32(bits) & _u32(0x7FFF)) << _u32(13))
+    normal = _u32(size + _u32(112 << 23))
+    # Where the exponent is zero the digits count from zero, not from one, in steps of 2^-24.
+    small = np.float32(_u32(size + _u32(113 << 23)).view(np.float32) - np.float32(2.0**-14)).view(np.uint32)
+    is_small = _u32(_i32(size - _u32(1 << 23)) >> _i32(31))  # all bits or none: numba cannot view a choice
+    word = _u32(_u32(small & is_small) | _u32(normal & ~is_small))
+    sign = _u32(_u32(_u32(bits) & _u32(0x8000)) << _u32(16))
+    return _u32(word | sign).view(np.float32)
 
 
 @numba.njit(inline="always")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from searchmerge.merging import knobs
 from searchmerge.merging.method import Method, Slab, Values
-from searchmerge.merging.slabs import chunks, weighted_sum
+from searchmerge.merging.slabs import combine
 
 
 def _merge(slab: Slab, values: Values) -> None:
@@ -17,9 +17,7 @@ def _merge(slab: Slab, values: Values) -> None:
         ValueError: the weights add up to zero.
     """
     shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
-    for part in chunks(slab):
-        base = None if slab.base is None else slab.base[part]
-        weighted_sum(base, slab.deltas[:, part], shares, slab.out[part])
+    combine(slab, shares)
 
 
 LINEAR = Method(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ class Magnitudes:
     the first time.
 
     Args:
-        deltas: float32 ``[experts, parameters]``, the task vectors; must not change from then on.
+        deltas: ``[experts, parameters]``, the task vectors as they are stored; must not change from then on.
     """
 
     def __init__(self, deltas: Tensor) -> None:
@@ -73,16 +74,18 @@ def largest(magnitudes: Tensor, counts: Sequence[int]) -> npt.NDArray[np.float32
     """Give the least of the ``count`` largest magnitudes, for each count.
 
     Args:
-        magnitudes: float32 ``[n]``, contiguous; overwritten.
+        magnitudes: float32, bfloat16 or float16 ``[n]``, contiguous, no NaN; overwritten.
         counts: from 1 to ``n``; a single one is selected, several are looked up in a sorted copy.
     """
     ranks = magnitudes.numel() - np.asarray(counts, dtype=np.int64)
     if magnitudes.is_cuda:
         picked = magnitudes.sort().values[torch.from_numpy(ranks).to(magnitudes.device)]
-        return np.asarray(picked.cpu(), dtype=np.float32)
-    array: npt.NDArray[np.float32] = magnitudes.numpy()
+        return np.asarray(picked.float().cpu())
+    # Of 16 bits, which numpy has no type for or a slow one, the bits are in the order of the magnitudes.
+    whole = magnitudes.dtype == torch.float32
+    array: npt.NDArray[Any] = (magnitudes if whole else magnitudes.view(torch.int16)).numpy()
     if len(ranks) == 1:
         array.partition(ranks[0])
     else:
-        array.sort()  # numpy sorts float32 several times faster than torch
-    return array.take(ranks)
+        array.sort()  # numpy sorts several times faster than torch
+    return np.asarray(torch.from_numpy(array.take(ranks)).view(magnitudes.dtype).float())

@@ -55,7 +55,8 @@ class Slab:
 
     Args:
         base: float32 ``[n]``, or None where there is no base model: then deltas hold the experts themselves.
-        deltas: float32 ``[experts, n]``, the task vectors (expert minus base).
+        deltas: ``[experts, n]``, the task vectors (expert minus base) as they are stored: in float32,
+            bfloat16 or float16. :meth:`rows` gives what is computed with.
         out: float32 ``[n]``, where the merged parameters are written.
         cutoff: ``(expert, density) -> magnitude``: the least magnitude among the ``density`` largest of
             that expert in the scope that the reading trims (the knob's group, or the tensor).
@@ -77,6 +78,10 @@ class Slab:
     lasting: bool = True
     searched: frozenset[str] = frozenset()
     statistics: Statistics | None = None
+
+    def rows(self, part: slice) -> Tensor:
+        """Give the task vectors of a part in float32, ``[experts, part]``; they may be the stored ones."""
+        return self.deltas[:, part].float()
 
     def known(self) -> Statistics:
         """The statistics.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from searchmerge.merging import knobs
 from searchmerge.merging.method import Method, Slab, Values
 from searchmerge.merging.products import gram
-from searchmerge.merging.slabs import chunks, require_base, weighted_sum
+from searchmerge.merging.slabs import combine, require_base
 
 _SMALLEST_DIVISOR = 1e-6
 
@@ -35,11 +35,10 @@ def ratio(products: npt.NDArray[np.float64], smallest: float) -> float:
 
 def _merge_by(smallest: float) -> Callable[[Slab, Values], None]:
     def merge(slab: Slab, values: Values) -> None:
-        base = require_base(slab)
+        require_base(slab)
         count = slab.deltas.shape[0]
         coefficient = knobs.number(values, "lambda") * ratio(gram(slab), smallest) / count
-        for part in chunks(slab):
-            weighted_sum(base[part], slab.deltas[:, part], [coefficient] * count, slab.out[part])
+        combine(slab, [coefficient] * count)
 
     return merge
 

@@ -63,7 +63,7 @@ class Ingredients(Protocol):
         """Parameters of the base, float32 ``[n]``; None where there is none."""
 
     def deltas(self, where: slice) -> Tensor:
-        """Task vectors, or without a base the models themselves, float32 ``[models, n]``."""
+        """Task vectors, or without a base the models themselves, as they are stored, ``[models, n]``."""
 
     def cutoff(self, model: int, scope: slice, density: float) -> float:
         """The least magnitude among the ``density`` largest of one model in a scope."""

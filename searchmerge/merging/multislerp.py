@@ -17,7 +17,7 @@ import numpy.typing as npt
 from searchmerge.merging import knobs
 from searchmerge.merging.method import Knob, Method, Slab, Values
 from searchmerge.merging.products import gram
-from searchmerge.merging.slabs import chunks, weighted_sum
+from searchmerge.merging.slabs import combine
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -104,9 +104,7 @@ def _merge_by(mean: Callable[[Floats, Floats], Floats]) -> Callable[[Slab, Value
     def merge(slab: Slab, values: Values) -> None:
         shares = knobs.shares(knobs.per_expert(values, "weight", slab.deltas.shape[0]))
         coefficients: Sequence[float] = mean(gram(slab), np.array(shares)).tolist()
-        for part in chunks(slab):
-            base = None if slab.base is None else slab.base[part]
-            weighted_sum(base, slab.deltas[:, part], coefficients, slab.out[part])
+        combine(slab, coefficients)
 
     return merge
 

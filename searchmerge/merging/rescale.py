@@ -36,7 +36,7 @@ def norm_restored(slab: Slab, sparsify: Sparsify) -> Sparsify:
     """
 
     def everything(part: slice, rows: Tensor) -> None:
-        rows.copy_(slab.deltas[:, part])
+        rows.copy_(slab.rows(part))
 
     if "l1" not in slab.memo:
         slab.memo["l1"] = _l1_norms(slab, everything)

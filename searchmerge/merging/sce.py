@@ -36,7 +36,7 @@ def _cutoff(slab: Slab, density: float) -> float:
     variances = torch.empty_like(slab.out)
     room = scratch_rows(slab)
     for part in chunks(slab):
-        _write_variances(slab.deltas[:, part], room[:, : part.stop - part.start], variances[part])
+        _write_variances(slab.rows(part), room[:, : part.stop - part.start], variances[part])
     count = int(density * int(variances.count_nonzero()))
     return float(largest(variances, [count])[0]) if count else inf
 
@@ -58,13 +58,14 @@ def _select(slab: Slab, cutoff: float) -> consensus.Sparsify:
     spare = slab.out.new_empty(chunk_size(slab))
 
     def sparsify(part: slice, rows: Tensor) -> None:
+        deltas = slab.rows(part)
         if cutoff == 0:
-            rows.copy_(slab.deltas[:, part])
+            rows.copy_(deltas)
             return
         chosen = spare[: part.stop - part.start]
-        _write_variances(slab.deltas[:, part], rows, chosen)
+        _write_variances(deltas, rows, chosen)
         chosen.ge_(cutoff)
-        torch.mul(slab.deltas[:, part], chosen, out=rows)
+        torch.mul(deltas, chosen, out=rows)
 
     return sparsify
 

@@ -31,7 +31,7 @@ def chunks(slab: Slab) -> Iterator[slice]:
 
 def scratch_rows(slab: Slab) -> Tensor:
     """Room for one chunk of every expert, uninitialised float32 ``[experts, chunk]``."""
-    return slab.deltas.new_empty((slab.deltas.shape[0], chunk_size(slab)))
+    return slab.out.new_empty((slab.deltas.shape[0], chunk_size(slab)))
 
 
 def require_base(slab: Slab) -> Tensor:
@@ -43,6 +43,18 @@ def require_base(slab: Slab) -> Tensor:
     if slab.base is None:
         raise ValueError("this method merges task vectors and needs the base model")
     return slab.base
+
+
+def combine(slab: Slab, coefficients: Sequence[float]) -> None:
+    """Write ``base + sum_i coefficients[i] * tau_i`` of whole task vectors; without a base the sum alone.
+
+    Args:
+        slab: what is merged.
+        coefficients: one an expert.
+    """
+    for part in chunks(slab):
+        base = None if slab.base is None else slab.base[part]
+        weighted_sum(base, slab.rows(part), coefficients, slab.out[part])
 
 
 def weighted_sum(

@@ -33,7 +33,7 @@ def _merge(slab: Slab, values: Values) -> None:
     first, second = coefficients(slab.memo["cosine"], knobs.number(values, "t"))
     for part in chunks(slab):
         out = slab.out[part]
-        weighted_sum(None, slab.deltas[:, part], (first, second), out)
+        weighted_sum(None, slab.rows(part), (first, second), out)
         if slab.base is not None:  # the deltas are task vectors: a(base + tau_0) + b(base + tau_1)
             out.add_(slab.base[part], alpha=first + second)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from searchmerge.merging import knobs
 from searchmerge.merging.method import Method, Slab, Values
-from searchmerge.merging.slabs import chunks, require_base, weighted_sum
+from searchmerge.merging.slabs import combine, require_base
 
 
 def _merge(slab: Slab, values: Values) -> None:
     """Write ``base + lambda sum_i w_i tau_i`` (Ilharco et al. 2023, mergekit ``task_arithmetic``)."""
-    base = require_base(slab)
+    require_base(slab)
     scale = knobs.number(values, "lambda")
     weights = knobs.per_expert(values, "weight", slab.deltas.shape[0])
-    coefficients = [scale * weight for weight in weights]
-    for part in chunks(slab):
-        weighted_sum(base[part], slab.deltas[:, part], coefficients, slab.out[part])
+    combine(slab, [scale * weight for weight in weights])
 
 
 TASK_ARITHMETIC = Method(

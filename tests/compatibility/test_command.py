@@ -58,6 +58,19 @@ def test_experts_of_one_base(run: Run, config: Path, tmp_path: Path) -> None:
     assert line["barrier"] == pytest.approx(dropped)
 
 
+def test_experts_are_measured_as_they_are_whatever_the_space_stores(
+    run: Run, config: Path, tmp_path: Path
+) -> None:
+    found = []
+    for storage in ("float32", "bfloat16"):
+        space = {"kind": "coefficients", "method": "linear", "storage": storage}
+        code, _, errors = run("check", rewrite(config, space=space), "--deep", "--out", tmp_path / storage)
+        assert code == 0, errors
+        content = json.loads((tmp_path / storage / "check.json").read_text())
+        found.append({key: value for key, value in content.items() if key != "seconds"})
+    assert found[0] == found[1]
+
+
 def reinitialised(config: Path) -> None:
     tiny_bert(config.parent / "experts" / "animals", ("cat", "dog"), seed=99)
 

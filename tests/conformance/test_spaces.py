@@ -45,6 +45,8 @@ CASES: list[dict[str, Any]] = [
     {"method": "regmean", "granularity": {"alpha": "layer"}, "alpha": [0.1, 1]},
     {"method": "regmean", "weight": [0.5, 2]},
     {"method": "fisher", "granularity": "layer", "weight": [0.5, 2]},
+    *({"method": method, "storage": "bfloat16"} for method in METHODS),
+    {"method": "ties", "storage": "float16", "granularity": "layer", "density": [0.1, 1]},
     *({"kind": "population", "unit": unit, "storage": storage} for unit, storage in
       (("parameter", "float32"), ("row", "bfloat16"), ("tensor", "float16"), ("layer", "bfloat16"))),
     {"kind": "population", "variants": {"scaled": [0.5]}},

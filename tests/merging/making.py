@@ -67,7 +67,7 @@ def slab_of(base: Tensor | None, deltas: Tensor, **others: Any) -> Slab:
     return Slab(
         base=base,
         deltas=deltas,
-        out=torch.full_like(deltas[0], torch.nan),
+        out=torch.full_like(deltas[0], torch.nan, dtype=torch.float32),
         cutoff=lambda expert, density: magnitudes.cutoff(expert, slice(0, size), density),
         keys=others.pop("keys", [key(0, f"expert {number}", "tensor") for number in range(experts)]),
         **others,

@@ -64,12 +64,19 @@ def test_a_population_holds_the_copies_that_it_says(
     assert held(sources, space) == copies
 
 
+@pytest.mark.parametrize(("storage", "share"), [("float32", 1), ("bfloat16", 1 / 2), ("float16", 1 / 2)])
 @pytest.mark.parametrize("base", ["base", None])
-def test_the_coefficient_space_holds_no_more_copies_than_it_says(bench: Bench, base: str | None) -> None:
+def test_the_coefficient_space_holds_no_more_copies_than_it_says(
+    bench: Bench, base: str | None, storage: str, share: float
+) -> None:
     sources = bench.open("two", "three", base=base)
     space = CoefficientSpace(
-        {"method": "linear"}, experts=tuple(sources.experts), layout=layout_of(sources), has_base=bool(base)
+        {"method": "linear", "storage": storage},
+        experts=tuple(sources.experts),
+        layout=layout_of(sources),
+        has_base=bool(base),
     )
+    assert space.models == 2 * share + 2
     assert held(sources, space) == (space.models if base else space.models - 1)
 
 

@@ -123,12 +123,23 @@ def test_a_recipe_survives_json(genotype: list[float]) -> None:
         ({"method": "ties", "granularity": "module"}, "model, layer, block, tensor"),
         ({"method": "ties", "granularity": {"wieght": "layer"}}, "unknown key space.wieght"),
         ({"method": "slerp", "t": 0.5}, "2 experts for slerp"),
+        ({"method": "ties", "storage": "int8"}, "space.storage: one of float32, bfloat16, float16"),
+        ({"method": "ties", "storage": ["bfloat16"]}, "space.storage"),
     ],
 )
 def test_a_mistake_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         space(**options)
     assert message in str(caught.value)
+
+
+def test_the_recipe_says_how_task_vectors_are_stored_where_that_changes_the_weights() -> None:
+    plain, said, half = (
+        space(method="ties", **options) for options in ({}, {"storage": "float32"}, {"storage": "bfloat16"})
+    )
+    assert plain.decode(()) == said.decode(())
+    assert "storage" not in plain.decode(())  # as the recipes were before there was a choice
+    assert half.decode(()) == {**plain.decode(()), "storage": "bfloat16"}
 
 
 def test_a_method_of_differences_needs_a_base() -> None:

@@ -22,8 +22,9 @@ from searchmerge.merging.crossover import Parents, Unit
 from searchmerge.merging.masks import key
 from searchmerge.nursery import Maker, Nursery
 from searchmerge.plugins import make_strategy
+from searchmerge.spaces._options import STORAGES
 from searchmerge.spaces.coefficients import CoefficientSpace
-from searchmerge.spaces.population import STORAGES, PopulationSpace
+from searchmerge.spaces.population import PopulationSpace
 from searchmerge.types import Cross, Founders, Genotype, Recipe, UserError, default_genotype
 from tests.family import rewrite, tiny_family
 from tests.merging.making import Floats, doubles
@@ -80,6 +81,7 @@ def ids(recipe: Recipe) -> list[Any]:
         ({"merge": {"method": "ties", "density": [0.1, 1]}}, "fixed knobs in space.merge"),
         ({"merge": {"method": "ties", "wieght": 1}}, "unknown key space.wieght"),
         ({"merge": {"method": "ties", "density": {"pets": 0.5}}}, "space.density.pets"),
+        ({"merge": {"method": "ties", "storage": "bfloat16"}}, "set space.storage"),
         ({"merge": "slerp"}, "2 experts for slerp"),
         ({"variants": ["pairs"]}, "space.variants"),
         ({"variants": None}, "space.variants"),
