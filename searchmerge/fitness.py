@@ -111,7 +111,8 @@ def share_of(subset: Subset, spent: float) -> float:
 def distance(workshop: Workshop) -> float:
     """The live weights' Euclidean distance from the base, relative to the base's length."""
     assert workshop.base is not None
-    away, length = torch.dist(workshop.live, workshop.base), torch.linalg.vector_norm(workshop.base)
+    away = torch.dist(workshop.written.weights, workshop.base)
+    length = torch.linalg.vector_norm(workshop.base)
     return float(away / length)
 
 

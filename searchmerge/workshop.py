@@ -27,6 +27,7 @@ from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.statistics import Known, Statistics
 from searchmerge.types import MERGED, Recipe, UserError
 from searchmerge.walker import Walker
+from searchmerge.written import Written
 
 _PIECE = 2**20
 """Parameters whose differences are computed at once."""
@@ -68,8 +69,8 @@ class Workshop:
     Attributes:
         layout: places of the merged tensors.
         experts: names of the experts, in order.
-        live: float32 ``[size]``: the candidate.
         models: the live models by head.
+        written: the live vector for those who read it, and what is known to stand in it.
         resident: the task vectors that are in memory; None while there are none.
 
     Raises:
@@ -95,8 +96,16 @@ class Workshop:
         self._nursery: Nursery | None = None
         self._heads, self._trust_remote_code = tuple(heads), trust_remote_code
         self._walker: Walker | None = None
-        self.live = torch.empty(self.layout.size, device=device)
-        self.models = self.built(self.live)
+        self._live = torch.empty(self.layout.size, device=device)
+        self.models = self.built(self._live)
+        parameters = {id(each): each for model in self.models.values() for each in model.parameters()}
+        self.written = Written(self._live, parameters.values())
+
+    @property
+    def live(self) -> Tensor:
+        """The candidate, float32 ``[size]``, for who writes it: to be asked for each time that is done."""
+        self.written.forget()
+        return self._live
 
     # What spaces work on is read when it is first asked for. Task vectors, a population and the sources of
     # paths are not kept at the same time: each may be all that fits.
@@ -123,6 +132,7 @@ class Workshop:
         """
         if self.resident is None or self.resident.deltas.dtype != dtype:
             self.resident = self._nursery = self._walker = None
+            self.written.forget()  # whose writes were counted are others
             self.resident = TaskVectors(self._deltas(dtype))
         return self.resident
 
@@ -149,7 +159,7 @@ class Workshop:
 
     def _merged(self, recipe: Recipe) -> Tensor:
         plugins.load("spaces", recipe["space"]).realise(recipe, self)
-        return self.live.clone()
+        return self._live.clone()
 
     def source(self, name: str | None, out: Tensor) -> None:
         """Write an expert, or the base for None, whole into ``out``, float32 ``[size]``."""
@@ -261,6 +271,6 @@ def _finite(checkpoint: Checkpoint, name: str) -> Tensor:
 
 def head_state(workshop: Workshop, head: str) -> Mapping[str, Tensor]:
     """The tensors of a live model that are not merged: the expert's own head, by parameter name."""
-    merged = workshop.live.untyped_storage().data_ptr()
+    merged = workshop.written.weights.untyped_storage().data_ptr()
     state = workshop.models[head].state_dict()
     return {name: tensor for name, tensor in state.items() if tensor.untyped_storage().data_ptr() != merged}

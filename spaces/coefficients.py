@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,9 +116,15 @@ class CoefficientSpace:
 
     @staticmethod
     def realise(recipe: Recipe, workshop: Workshop) -> Mapping[str, nn.Module]:
-        """Write the merge that the recipe describes into the live models; needs nothing but the recipe."""
-        vectors = workshop.stored(STORAGES[recipe.get("storage", "float32")])
-        merge(recipe, _Experts(workshop, vectors), workshop.layout, workshop.live)
+        """Write the merge that the recipe describes into the live models; needs nothing but the recipe.
+
+        Runs of parameters that stand there already are not written again.
+        """
+        vectors, written = workshop.stored(STORAGES[recipe.get("storage", "float32")]), workshop.written
+        sources = [vectors.deltas, *([] if workshop.base is None else [workshop.base])]
+        what = json.dumps({key: value for key, value in recipe.items() if key != "knobs"}, sort_keys=True)
+        with written.by(what, sources) as known:
+            merge(recipe, _Experts(workshop, vectors), workshop.layout, written.weights, known)
         return workshop.models
 
     @staticmethod

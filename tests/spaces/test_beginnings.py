@@ -18,6 +18,7 @@ from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.spaces.paths import PathsSpace
 from searchmerge.types import Recipe
 from searchmerge.workshop import TaskVectors
+from searchmerge.written import Written
 
 SHAPES = {"attention.weight": (6, 5), "mlp.weight": (5, 7), "norm.weight": (5,)}
 ENCODER = Layout.of(
@@ -58,17 +59,17 @@ def merged(recipe: Recipe, layout: Layout, experts: Sequence[str]) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(layout.size, generator=generator)
     deltas = torch.randn(len(experts), layout.size, generator=generator)
+    vectors, live = TaskVectors(deltas), torch.empty(layout.size)
     workshop: Any = SimpleNamespace(
         base=base,
-        task_vectors=TaskVectors(deltas),
+        stored=lambda _: vectors,
         experts=tuple(experts),
         known=lambda *_: None,
         layout=layout,
-        live=torch.empty(layout.size),
+        written=Written(live),
         models={},
     )
     CoefficientSpace.realise(recipe, workshop)
-    live: Tensor = workshop.live
     return live
 
 
