@@ -73,8 +73,8 @@ def _by_shares(slab: Slab, weights: Sequence[float], alpha: float) -> Tensor:
 
 def _by_spectrum(slab: Slab, weights: Sequence[float], alpha: float) -> Tensor:
     """With ``D = diag(S)`` and ``D^-1/2 G D^-1/2 = Q L Qᵀ``, ``S(alpha)`` is diagonal in Q at every alpha."""
-    if "spectrum" not in slab.memo:
-        slab.memo["spectrum"] = _spectrum(slab, weights)
+    if slab.memo.get("of") != weights:  # fixed in a search, but another may have had others
+        slab.memo["spectrum"], slab.memo["of"] = _spectrum(slab, weights), weights
     back, values, by_full, by_diagonal = slab.memo["spectrum"]
     # Float64 up to here: at alpha 1 directions without inputs are divided by almost nothing.
     right = torch.lerp(by_diagonal, by_full, alpha).div_((alpha * values + (1 - alpha))[:, None])

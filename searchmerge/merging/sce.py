@@ -20,10 +20,11 @@ def _merge_by(smallest: float) -> Callable[[Slab, Values], None]:
     def merge(slab: Slab, values: Values) -> None:
         density = knobs.number(values, "density")
         known = slab.memo.setdefault("densities", {})
-        if density not in known:
+        place = density, smallest  # both readings have the memo in common
+        if place not in known:
             cutoff = _cutoff(slab, density)
-            known[density] = cutoff, _weights(slab, _select(slab, cutoff), smallest)
-        cutoff, weights = known[density]
+            known[place] = cutoff, _weights(slab, _select(slab, cutoff), smallest)
+        cutoff, weights = known[place]
         consensus.merge(slab, _select(slab, cutoff), weights, knobs.number(values, "lambda"), consensus.SCE)
 
     return merge

@@ -183,6 +183,16 @@ def test_what_is_remembered_serves_other_candidates(way: str) -> None:
     assert torch.equal(again, merged(second, alpha, known=second.known, **options))
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_remembered_is_not_taken_for_other_weights(way: str) -> None:
+    of = problem()
+    memo: dict[str, Any] = {}
+    known = of.known
+    for weights in ([1.0, 1.0, 1.0], [0.5, 2.0, 4.0], [1.0, 1.0, 1.0]):
+        found = merged(of, 0.6, weights, known=known, memo=memo, **WAYS[way])
+        assert torch.equal(found, merged(of, 0.6, weights, **WAYS[way]))
+
+
 def test_experts_may_be_named_in_any_order() -> None:
     of = problem()
     turned = Problem(of.inputs[::-1], of.weights[::-1], of.base)

@@ -91,7 +91,17 @@ def test_each_density_is_looked_up_once() -> None:
     slab = coarse_slab(0, 3, 100)
     for density in (0.5, 0.25, 0.5):
         find("sce", "paper").merge(slab, {"density": density, "lambda": 1.0})
-    assert set(slab.memo["densities"]) == {0.5, 0.25}
+    assert {density for density, _ in slab.memo["densities"]} == {0.5, 0.25}
+    assert len(slab.memo["densities"]) == 2
+
+
+def test_what_one_reading_remembers_is_not_taken_for_the_others() -> None:
+    deltas = 1e-4 * torch.tensor([[1.0, 1.0], [3.0, 3.0]])
+    slab, outs = slab_of(torch.zeros(2), deltas), []
+    for reading in READINGS:
+        find("sce", reading).merge(slab, {"density": 1.0, "lambda": 1.0})
+        outs.append(slab.out[0].item())
+    assert outs == pytest.approx([2.8e-4, 2e-4])
 
 
 @pytest.mark.parametrize("reading", READINGS)
