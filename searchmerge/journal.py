@@ -215,6 +215,7 @@ def to_line(trial: Trial) -> dict[str, Any]:
         "repeats": trial.repeats,
         **({"share": trial.share} if trial.share < 1 else {}),
         **({"cost": trial.cost} if trial.cost < 1 else {}),
+        **({} if trial.lost_to is None else {"lost_to": trial.lost_to}),
         "outcomes": {task: pack(value) for task, value in evaluation.outcomes.items()} if evaluation else {},
         "seconds": round(trial.seconds, 4),
     }
@@ -236,6 +237,7 @@ def from_line(record: Mapping[str, Any]) -> Trial:
         seconds=record["seconds"],
         share=record.get("share", 1.0),
         cost=record.get("cost", 1.0),
+        lost_to=record.get("lost_to"),
     )
 
 

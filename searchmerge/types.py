@@ -117,6 +117,27 @@ Dims: TypeAlias = Sequence[Dim] | Founders
 
 
 @dataclass(frozen=True)
+class Race:
+    """A comparison with an earlier trial, example by example; who does worse so far is stopped.
+
+    Unlike a floor it is inexact: a test decides on the examples seen so far, and now and then it stops a
+    candidate that would have been the better one.
+
+    Args:
+        rival: the number of the trial that the candidate is compared with.
+        test: ``wilcoxon``, the signed-rank test as Optuna's pruner has it; or ``bound``, a confidence bound
+            of the mean difference that holds at every look.
+        level: how sure the test has to be: the candidate is stopped at p-values below it.
+        seed: of the order in which the batches are read.
+    """
+
+    rival: int
+    test: Literal["wilcoxon", "bound"]
+    level: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """What a strategy asks to be evaluated.
 
@@ -125,11 +146,14 @@ class Candidate:
         floor: the score that it must exceed to matter; the evaluation may stop as soon as it cannot.
         share: of dev that it is to be scored on, which is also what it costs of the budget; only what was
             scored on the whole can win.
+        race: None, or a race in which it may be stopped too; there is none if the rival has no outcomes on
+            the same share.
     """
 
     genotype: Genotype
     floor: float = -np.inf
     share: float = 1.0
+    race: Race | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +172,11 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """What there is in the place of an evaluation where the candidate was stopped in its race."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One line of the journal.
 
@@ -163,6 +192,7 @@ class Trial:
         seconds: wall time that the evaluation took; 0 where the earlier trial answered.
         share: of dev that it was scored on.
         cost: of the budget's evaluations, for a repeat nothing.
+        lost_to: the number of the rival of the race in which it was stopped, else None.
     """
 
     number: int
@@ -174,10 +204,11 @@ class Trial:
     seconds: float = 0.0
     share: float = 1.0
     cost: float = 1.0
+    lost_to: int | None = None
 
     @property
     def state(self) -> Literal["complete", "rejected", "failed"]:
-        """Whether there is a score; rejected is a candidate that did not exceed its floor."""
+        """Whether there is a score; rejected is one that did not exceed its floor, or lost its race."""
         return "complete" if self.evaluation else "failed" if self.error else "rejected"
 
     @property
@@ -195,6 +226,9 @@ class Strategy(Protocol):
     arguments and the same scores give the same candidates, whatever draws from the global random generators
     in between. The constructor raises ``UserError`` on a bad option.
 
+    A strategy with a true attribute ``races`` gives candidates that race, so that objectives in which nobody
+    can are refused before the search.
+
     A class with a true attribute ``several`` takes several objectives: its ``tell`` also takes, in the place
     of each score, a tuple of as many values in every call of a run.
     """
@@ -205,8 +239,8 @@ class Strategy(Protocol):
     def tell(self, scores: Sequence[float]) -> None:
         """Take the scores of the last batch, in its order; higher is better.
 
-        ``-inf`` is a failure, or a candidate that did not exceed its floor; of several objectives a tuple of
-        nothing else.
+        ``-inf`` is a failure, or a candidate that did not exceed its floor or lost its race; of several
+        objectives a tuple of nothing else.
         """
 
 

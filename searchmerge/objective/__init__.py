@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from searchmerge.objective.aggregate import aggregate
-from searchmerge.objective.asking import Asking, Models
+from searchmerge.objective import racing
+from searchmerge.objective.aggregate import aggregate, slopes
+from searchmerge.objective.asking import Asking, Models, Round
 from searchmerge.objective.batching import Batches
 from searchmerge.objective.difficulty import groups
 from searchmerge.objective.metrics import METRICS, Metric, Values
 from searchmerge.objective.promise import Promise
 from searchmerge.objective.task import Partial, Task
-from searchmerge.types import Evaluation, Outcomes
+from searchmerge.types import Evaluation, Lost, Outcomes, Race
 
 __all__ = ["METRICS", "Metric", "Objective", "Split"]
 
@@ -42,7 +43,8 @@ class Objective:
         asking: puts them to models.
         fingerprint: SHA-256 of all that a score depends on, the models apart: labelled token sequences, their
             batches, weights, metrics and precision. Outcomes may be reused where it is the same.
-        forwarded: tokens, padding included, that went through a model so far where there was a floor.
+        forwarded: tokens, padding included, that went through a model so far where there was a floor or a
+            race.
 
     Raises:
         UserError: as of :func:`searchmerge.objective.aggregate.aggregate`.
@@ -59,6 +61,7 @@ class Objective:
     ) -> None:
         self.tasks = tuple(tasks)
         self.aggregate = aggregate(combine, self.tasks, owners or {})
+        self._combine, self._slopes = combine, slopes(combine, self.tasks, owners or {})
         self.forwarded = 0
         self.asking = Asking(self.tasks, precision, device)
         self._promise = Promise(self.tasks)
@@ -105,15 +108,71 @@ class Objective:
         """
         if floor == -math.inf:
             return self(models, penalty)
+        rounds = self._promise.rounds()
+        outcomes = self._until(models, rounds, lambda seen: self._bound(seen) - penalty <= floor)
+        return None if outcomes is None else self.score_of(outcomes, penalty)
+
+    def raced(
+        self, models: Models, race: Race, rival: Evaluation, floor: float = -math.inf, penalty: float = 0.0
+    ) -> Evaluation | Lost | None:
+        """As :meth:`above`, and the forward passes end too where the models lose a race.
+
+        The batches come in an order that the race alone decides, so what is stopped depends on nothing that
+        was evaluated before but the rival.
+
+        Args:
+            models: by head.
+            race: the test, its level and the seed of the order.
+            rival: what to race against, with its outcomes.
+            floor: as of :meth:`above`.
+            penalty: what is taken off the score.
+
+        Raises:
+            FloatingPointError: as for a call.
+            UserError: as for a call, or the score is no mean over the examples.
+        """
+        # By how much the penalties differ: that of the rival is what its score lacks.
+        handicap = penalty - (self.score_of(rival.outcomes).score - rival.score)
+        right = {task.name: task.gold for task in self.tasks}
+        heat = racing.Heat(race, self._values(rival.outcomes), self._values(right), handicap)
+
+        def stop(partial: Mapping[str, Partial]) -> bool:
+            if floor > -math.inf and self._bound(partial) - penalty <= floor:
+                return True
+            values = self._values({name: each.outcomes for name, each in partial.items()})
+            return heat.lost(values, np.concatenate([partial[task.name].seen for task in self.tasks]))
+
+        outcomes = self._until(models, racing.order(self.asking.rounds, race.seed), stop)
+        if outcomes is None:
+            return Lost() if heat.over else None
+        return self.score_of(outcomes, penalty)
+
+    def _until(
+        self, models: Models, rounds: Iterable[Round], stop: Callable[[Mapping[str, Partial]], bool]
+    ) -> dict[str, Outcomes] | None:
+        """The outcomes of all tasks; None if ``stop``, asked after each round, says so before."""
         partial = {task.name: task.start() for task in self.tasks}
-        with self.asking.of(models, self._promise.rounds()) as coming:
+        with self.asking.of(models, rounds) as coming:
             for asked, answers in coming:
-                (task,) = asked.tasks
-                self._promise.note(asked, task.note(answers[task.head], asked.number, partial[task.name]))
+                for task in asked.tasks:
+                    short = task.note(answers[task.head], asked.number, partial[task.name])
+                    self._promise.note(task, asked.number, short)
                 self.forwarded += asked.cost
-                if self._bound(partial) - penalty <= floor:
+                if stop(partial):
                     return None
-        return self.score_of({name: each.outcomes for name, each in partial.items()}, penalty)
+        return {name: each.outcomes for name, each in partial.items()}
+
+    def _values(self, outcomes: Mapping[str, Outcomes]) -> Values:
+        """What each example's outcome is worth, one task after another: their mean is the score."""
+        if self._slopes is None:
+            raise racing.no_mean(f"aggregate: {self._combine}")
+        total = sum(task.examples for task in self.tasks)
+        values = [
+            racing.valued(task.metric, task.name)(task.gold, outcomes[task.name])
+            * (self._slopes[task.name] * total / task.examples)
+            for task in self.tasks
+        ]
+        return np.concatenate(values)
 
     def ensemble(self, members: Iterable[Models]) -> Evaluation:
         """Evaluate the mean of several models' answers, of tasks that have such a thing: logits.

@@ -55,6 +55,22 @@ def aggregate(word: str, tasks: Sequence[Task], owners: Mapping[str, float]) -> 
     return combined
 
 
+def slopes(word: str, tasks: Sequence[Task], owners: Mapping[str, float]) -> dict[str, float] | None:
+    """What the score rises by with each task's metric; None where it is no weighted sum of them.
+
+    Arguments as of :func:`aggregate`.
+    """
+    lower = any(task.metric.lower for task in tasks)
+    if word not in ("mean", "relative") or (word == "relative" and lower):
+        return None
+    total = sum(task.weight for task in tasks)
+    own = owners if word == "relative" else {}
+    return {
+        task.name: (-1 if task.metric.lower else 1) * task.weight / total / own.get(task.name, 1.0)
+        for task in tasks
+    }
+
+
 def _relative(values: Values, own: float, task: Task) -> Values:
     with np.errstate(divide="ignore"):
         return np.asarray(own / values if task.metric.lower else values / own)

@@ -47,9 +47,9 @@ class Promise:
             left[at] = False
             yield self._rounds[at]
 
-    def note(self, asked: Round, lost: float) -> None:
-        """Take what a batch of the candidate fell short, in the task's own measure."""
-        at = self._place[asked.tasks[0].name, asked.number]
+    def note(self, task: Task, number: int, lost: float) -> None:
+        """Take what the candidate fell short in a batch of a task, in the task's own measure."""
+        at = self._place[task.name, number]
         self._seen[:, self._of[at]] += lost, self._expected[at]
         self._learn(at, lost)
 

@@ -44,7 +44,7 @@ def told(
     for asked in promise.rounds():
         place = asked.tasks[0].name, asked.number
         order.append(place)
-        promise.note(asked, lost.get(place, 0.0))
+        promise.note(asked.tasks[0], asked.number, lost.get(place, 0.0))
         if until is not None and len(order) == until:
             break
     return order

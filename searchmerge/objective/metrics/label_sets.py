@@ -7,9 +7,13 @@ import numpy as np
 from searchmerge.objective.metrics.metric import Array, Counts, Metric, Values, ratio
 
 
+def _right(gold: Array, answers: Array) -> Values:
+    return (gold == answers).all(axis=1).astype(np.float64)
+
+
 def _accuracy(gold: Array, answers: Array, counts: Counts) -> Values:
     """Give the fraction of examples whose labels are all right, as ``sklearn.metrics.accuracy_score``."""
-    return ratio(counts @ (gold == answers).all(axis=1).astype(np.int64), counts.sum(-1))
+    return ratio(counts @ _right(gold, answers), counts.sum(-1))
 
 
 def _f1_parts(gold: Array, answers: Array, counts: Counts) -> tuple[Values, Values]:
@@ -30,6 +34,6 @@ def _macro_f1(gold: Array, answers: Array, counts: Counts) -> Values:
     return np.asarray(ratio(right, total).mean(-1), dtype=np.float64)
 
 
-ACCURACY = Metric("accuracy", 0.0, 1.0, _accuracy)
+ACCURACY = Metric("accuracy", 0.0, 1.0, _accuracy, each=_right)
 MICRO_F1 = Metric("micro_f1", 0.0, 1.0, _micro_f1)
 MACRO_F1 = Metric("macro_f1", 0.0, 1.0, _macro_f1)

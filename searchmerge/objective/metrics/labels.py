@@ -64,7 +64,11 @@ def matthews(confusion: Counts) -> Values:
     return ratio(covariance, np.sqrt(spread))
 
 
-ACCURACY = Metric("accuracy", 0.0, 1.0, partial(_by_confusion, accuracy))
+def _right(gold: Array, answers: Array) -> Values:
+    return (gold == answers).astype(np.float64)
+
+
+ACCURACY = Metric("accuracy", 0.0, 1.0, partial(_by_confusion, accuracy), each=_right)
 F1 = Metric("f1", 0.0, 1.0, partial(_by_confusion, f1))
 MACRO_F1 = Metric("macro_f1", 0.0, 1.0, partial(_by_confusion, macro_f1))
 MATTHEWS = Metric("matthews", -1.0, 1.0, partial(_by_confusion, matthews))

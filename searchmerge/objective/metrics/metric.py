@@ -34,6 +34,8 @@ class Metric:
             the examples that are not seen (those in ``answers`` there do not count); None where that is the
             value with right answers in their place.
         lower: whether lower is better.
+        each: ``(gold, answers)`` to a value an example, ``[examples]``, whose mean is the metric, and which
+            no answer betters that is right; None where there are no such values.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Metric:
     of: Callable[[Array, Array, Counts], Values]
     extreme: Callable[[Array, Array, Seen], float] | None = None
     lower: bool = False
+    each: Callable[[Array, Array], Values] | None = None
 
     @property
     def best(self) -> float:
