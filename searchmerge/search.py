@@ -19,6 +19,8 @@ from searchmerge.types import (
     Candidate,
     Evaluation,
     Genotype,
+    Lost,
+    Race,
     Recipe,
     Space,
     Strategy,
@@ -40,11 +42,16 @@ _ROUNDING = 1e-6
 Evaluate = Callable[[Recipe, float, float], Evaluation | None]
 """``(recipe, floor, share of dev)``: None says that the score does not exceed the floor."""
 
+Raced = Callable[[Recipe, float, float, Race, Evaluation], Evaluation | Lost | None]
+"""``(recipe, floor, share of dev, race, the rival's evaluation)``: as of :data:`Evaluate`, or it has lost."""
+
 Recall = Callable[[Recipe], Trial | None]
 """A trial of another search that has scored the recipe already, if there is one."""
 
 Share = Callable[[int], float]
 """A share of dev by the trial's number."""
+
+_Scored = Callable[[Recipe, float, float], Evaluation | Lost | None]
 
 _Key: TypeAlias = tuple[bytes, float]
 """What a recipe is known by, and the share of dev that it was scored on."""
@@ -62,6 +69,7 @@ def search(
     recall: Recall = lambda _: None,
     told: Told = attrgetter("score"),
     share: Share = lambda _: 1.0,
+    raced: Raced | None = None,
 ) -> Generator[Trial, None, str]:
     """Search, one trial at a time; trial 0 is the space's default, of a population its first founder.
 
@@ -75,6 +83,7 @@ def search(
         told: the score; of several objectives, a function of what the journal keeps.
         share: of dev that a trial is scored on at most, by its number; a recipe that was scored on another
             share is not known.
+        raced: scores a candidate that races; left out: nobody does.
 
     Yields:
         Every trial in order, those of the journal first.
@@ -101,7 +110,10 @@ def search(
                 recipe = space.decode(candidate.genotype, past)
                 limited = replace(candidate, share=min(candidate.share, share(number)))
                 key = digest(recipe), limited.share
-                trial = _tried(number, limited, recipe, evaluate, memory.get(key), recall)
+                racing = _racing(limited, journal.trials, raced)
+                # What another search knows of a recipe says nothing of how a race would have ended.
+                elsewhere = recall if racing is None else _nobody
+                trial = _tried(number, limited, recipe, racing or evaluate, memory.get(key), elsewhere)
                 trial = replace(trial, share=limited.share, cost=candidate.share)
                 journal.append(trial)
             if key not in memory or memory[key].state == "rejected":
@@ -136,7 +148,7 @@ def _tried(
     number: int,
     candidate: Candidate,
     recipe: Recipe,
-    evaluate: Evaluate,
+    evaluate: _Scored,
     seen: Trial | None,
     recall: Recall,
 ) -> Trial:
@@ -150,16 +162,39 @@ def _tried(
         evaluation = known.evaluation if known.score > candidate.floor else None
         return Trial(number, genotype, recipe, evaluation, known.error, repeats, known.seconds)
     start = time.perf_counter()
-    error, evaluation = None, None
+    error, evaluation, lost_to = None, None, None
     try:
-        evaluation = evaluate(recipe, candidate.floor, share)
-        if evaluation and not isfinite(evaluation.score):
-            error, evaluation = f"the score is {evaluation.score}", None
+        found = evaluate(recipe, candidate.floor, share)
+        if isinstance(found, Lost):
+            lost_to = candidate.race.rival if candidate.race else None
+        elif found and not isfinite(found.score):
+            error = f"the score is {found.score}"
+        else:
+            evaluation = found
     except UserError:
         raise  # not this candidate's fault: every other one would meet it too
     except Exception as problem:  # whatever a candidate raises is that candidate's failure
         error = f"{type(problem).__name__}: {problem}"
-    return Trial(number, genotype, recipe, evaluation, error, repeats, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Trial(number, genotype, recipe, evaluation, error, repeats, seconds, lost_to=lost_to)
+
+
+def _racing(candidate: Candidate, trials: Sequence[Trial], raced: Raced | None) -> _Scored | None:
+    """What scores the candidate in its race; None where it has none, or nobody to race against."""
+    race = candidate.race
+    if raced is None or race is None:
+        return None
+    rival = trials[race.rival]
+    if rival.evaluation and not rival.evaluation.outcomes and rival.repeats is not None:
+        rival = trials[rival.repeats]  # a repeat's outcomes stand there
+    against = rival.evaluation
+    if against is None or not against.outcomes or rival.share != candidate.share:
+        return None
+    return lambda recipe, floor, share: raced(recipe, floor, share, race, against)
+
+
+def _nobody(_: Recipe) -> None:
+    return None
 
 
 def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:
