@@ -20,6 +20,7 @@ from searchmerge.merging.models import models_known
 from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
 from searchmerge.objective.precision import resolve
+from searchmerge.objective.racing import raceable
 from searchmerge.objective.subset import part
 from searchmerge.reuse import Reuse
 from searchmerge.sources import Sources
@@ -122,8 +123,12 @@ class Bench:
             self.space.fits(next(iter(self.sources.experts.values())))
 
     def strategy(self) -> Strategy:
-        """A fresh strategy, as the config says."""
-        return plugins.make_strategy(
+        """A fresh strategy, as the config says.
+
+        Raises:
+            UserError: it is not as it can be, or races where nobody can.
+        """
+        strategy = plugins.make_strategy(
             self.config.strategy.kind,
             self.config.strategy.options,
             dims=self.space.dims,
@@ -131,6 +136,9 @@ class Bench:
             budget=self.config.budget.evaluations,
             several=self.config.objective.aggregate == "pareto",
         )
+        if getattr(strategy, "races", False):
+            raceable(self.config.objective)
+        return strategy
 
     @property
     def resident_models(self) -> float:

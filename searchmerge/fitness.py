@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from searchmerge.bench import Bench
 from searchmerge.config import Subset
-from searchmerge.types import Evaluation, Recipe, Trial, UserError, default_genotype
+from searchmerge.objective import Objective
+from searchmerge.objective.asking import Models
+from searchmerge.types import Evaluation, Lost, Race, Recipe, Trial, UserError, default_genotype
 from searchmerge.workshop import Workshop
+
+_Score = TypeVar("_Score")
 
 
 class Fitness:
@@ -32,10 +36,25 @@ class Fitness:
 
     def __call__(self, recipe: Recipe, floor: float, share: float) -> Evaluation | None:
         """Realise a recipe and score it on a share of dev; None where the score does not exceed the floor."""
+        return self._scored(
+            recipe, share, lambda objective, models: objective.above(models, floor, self._taken_off(recipe))
+        )
+
+    def raced(
+        self, recipe: Recipe, floor: float, share: float, race: Race, rival: Evaluation
+    ) -> Evaluation | Lost | None:
+        """As a call, and the recipe may lose a race against the rival."""
+        return self._scored(
+            recipe,
+            share,
+            lambda objective, models: objective.raced(models, race, rival, floor, self._taken_off(recipe)),
+        )
+
+    def _scored(self, recipe: Recipe, share: float, score: Callable[[Objective, Models], _Score]) -> _Score:
         objective = self._bench.part_of_dev(share)  # to make one may write other weights into the live models
         models = self._bench.realise(recipe)
         with self._bench.reuse.of(recipe, models):
-            return objective.above(models, floor, self._taken_off(recipe))
+            return score(objective, models)
 
     def winner(self, best: Trial, trials: Sequence[Trial]) -> Trial:
         """The best trial with its evaluation on the whole of dev, no penalty taken off.

@@ -151,7 +151,8 @@ def run_search(
     strategy, fitness = bench.strategy(), Fitness(bench)
     with Journal(output_folder(out) / "journal.jsonl", header(bench), resume=resume) as journal:
         parts = bench.space, strategy, fitness, journal, config.budget
-        best, reason, counts = follow(search(*parts, recall, front.told(bench), fitness.share), watch)
+        told, share = front.told(bench), fitness.share
+        best, reason, counts = follow(search(*parts, recall, told, share, fitness.raced), watch)
         return fitness.winner(best, journal.trials), reason, counts
 
 

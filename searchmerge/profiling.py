@@ -130,11 +130,12 @@ def _places(bench: Bench) -> list[Place]:
         (Workshop, "source", "reading"),
         (Bench, "realise", "merge"),
         *((Ahead, method, "forward") for method in ("__next__", "__exit__")),
-        *((Objective, method, "metric") for method in ("__call__", "above", "score_of")),
+        *((Objective, method, "metric") for method in ("__call__", "above", "raced", "score_of")),
         *((type(bench.strategy()), method, "strategy") for method in ("ask", "tell")),
         (type(bench.space), "decode", "decode"),
         (Journal, "append", "journal"),
-        (Fitness, "__call__", "other"),  # it is called once a candidate that is evaluated
+        # One of them is called once a candidate that is evaluated.
+        *((Fitness, method, "other") for method in ("__call__", "raced")),
     ]
     return list(dict.fromkeys(places))
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from searchmerge.types import UserError
 
+RACING = 0.1
+"""Level of races where none is given: the threshold of Optuna's ``WilcoxonPruner``."""
+
 
 def whole(name: str, value: Any, *, least: int) -> int:
     """Take an option that is a whole number of at least ``least``.
@@ -50,6 +53,25 @@ def flag(name: str, value: Any) -> bool:
             expected=f"{name}: true or false", got=repr(value), cure=f"set strategy.{name} to one of the two"
         )
     return value
+
+
+def level(value: Any) -> float | None:
+    """Take the option ``racing``: the level of the tests, None for no races.
+
+    Raises:
+        UserError: it is neither true nor false nor a level.
+    """
+    if value is False:
+        return None
+    if value is True:
+        return RACING
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise UserError(
+            expected="racing: true, false, or a level between 0 and 1",
+            got=repr(value),
+            cure=f"set strategy.racing to one of these; true is {RACING}",
+        )
+    return float(value)
 
 
 def one_of(name: str, value: Any, valid: Collection[str]) -> str:

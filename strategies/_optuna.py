@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from searchmerge.strategies._bins import bin_of, centre_of
-from searchmerge.types import Candidate, Dim
+from searchmerge.types import Candidate, Dim, Race
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -30,6 +30,7 @@ class Sampled:
         self._defaults = {d.name: d.default if d.choices is None else bin_of(d, d.default) for d in dims}
         self._study: Study | None = None
         self._trial: Trial | None = None
+        self._asked = 0
 
     def ask(self) -> Sequence[Candidate]:
         """Give the next point."""
@@ -38,7 +39,9 @@ class Sampled:
             with quiet():
                 self._trial = self._study.ask(self._distributions)
             params = self._trial.params
-        return [Candidate(tuple(_coordinate(dim, params[dim.name]) for dim in self._dims))]
+        self._asked += 1
+        genotype = tuple(_coordinate(dim, params[dim.name]) for dim in self._dims)
+        return [Candidate(genotype, race=self._race())]
 
     def tell(self, scores: Sequence[float | tuple[float, ...]]) -> None:
         """Take the point's score, or its values, as many as the first point has.
@@ -56,6 +59,10 @@ class Sampled:
             # Minus infinity stays what it is, the worst of all. Told as failed, the point would be ignored,
             # and its neighbourhood tried again.
             self._study.tell(self._trial, values, state=TrialState.COMPLETE)
+
+    def _race(self) -> Race | None:
+        """The race of the point that is asked for, which is trial ``_asked``; None for none."""
+        return None
 
     def _begun(self, objectives: int) -> tuple[Study, Trial]:
         """Make the study, which has to know how many objectives there are, and ask it for the default."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf, nextafter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from searchmerge.isolation import PrivateGlobals
-from searchmerge.strategies._options import flag, one_of, real, whole
-from searchmerge.types import Candidate, Dim, Genotype, default_genotype
+from searchmerge.strategies._options import flag, level, one_of, real, whole
+from searchmerge.types import Candidate, Dim, Genotype, Race, default_genotype
 
 FIRST_IN_BINS = 1.5
 """First deviation of a choice, at least, in bins: three in four points leave the mean's, since categories
 beyond the next may be the better ones."""
+
+PARENTS_ALONE: Mapping[str, Any] = MappingProxyType({"CMA_active": False, "tolfun": 0, "tolstagnation": 0})
+"""Options of pycma with which a generation's points that are no parents have no influence: no negative
+weights, no ends of a run by the range of all scores or by their median."""
 
 
 class CMAES:
@@ -40,6 +46,16 @@ class CMAES:
         diagonal: separable CMA-ES, which adapts the variances alone and learns faster where the dimensions
             are many (R. Ros, N. Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space
             Complexity. PPSN 2008), at pycma's rates for that.
+        racing: whether points of a generation race against the last one that would be a parent, by a
+            confidence bound; or the bound's level. Points are then asked one at a time. Once there are as
+            many scores in a generation as it has parents, μ, each further point carries the μ-th best of
+            them as its floor and as its rival: below that it is no parent, whatever its score. Nothing may
+            then depend on who is no parent, see :data:`PARENTS_ALONE`. V. Heidrich-Meisner, C. Igel:
+            Hoeffding and Bernstein Races for Selecting Policies in Evolutionary Direct Policy Search. ICML
+            2009.
+
+    Attributes:
+        races: whether points race.
 
     Raises:
         UserError: an option is out of its range.
@@ -55,10 +71,13 @@ class CMAES:
         sigma0: float = 0.15,
         population: int | None = None,
         diagonal: bool = False,
+        racing: bool | float = False,
     ) -> None:
         self._bipop = one_of("restarts", restarts, ("ipop", "bipop")) == "bipop"
         self._sigma0 = real("sigma0", sigma0, low=1e-6, high=1)
         self._diagonal = flag("diagonal", diagonal)
+        self._level = level(racing)
+        self.races = self._level is not None
         size = None if population is None else whole("population", population, least=2)
         # pycma's limits of the deviations raise in one dimension: it then gets a second, which says nothing.
         padding = [Dim("nothing", 0.5)] * (len(dims) == 1)
@@ -72,30 +91,59 @@ class CMAES:
         # pycma draws its points from the generator it is given, but an index for a check of its own, and what
         # it needs for integer variables, from numpy's global one.
         self._globals = PrivateGlobals(seed)
+        self._orders = np.random.default_rng([seed, 1])
         self._run = self._start(default_genotype(self._dims), self._sigma0, popsize=size)
         self._first = self._largest = self._run.popsize
         self._small = True
         self._spent = {True: 0, False: 0}
-        self._points: list[npt.NDArray[np.float64]] = []
+        self._points: list[npt.NDArray[np.float64]] = []  # of the generation
+        self._scores: list[float] = []  # of those of its points that have been told
+        self._pending = 0
+        self._before = 1  # the number of the generation's first trial
 
     def ask(self) -> Sequence[Candidate]:
-        """Give the next generation."""
-        if self._points and self._run.stop():
-            self._run = self._again()
-        with self._globals:
-            self._points = self._run.ask()
-        return [Candidate(self._genotype(point)) for point in self._points]
+        """Give the next generation, or the next point of it where points race."""
+        if not self._scores:
+            if self._points and self._run.stop():
+                self._run = self._again()
+            with self._globals:
+                self._points = self._run.ask()
+        if self._level is None:
+            batch = [Candidate(self._genotype(point)) for point in self._points]
+        else:
+            floor, race = self._last_parent(self._level)
+            batch = [Candidate(self._genotype(self._points[len(self._scores)]), floor, race=race)]
+        self._pending = len(batch)
+        return batch
 
     def tell(self, scores: Sequence[float]) -> None:
-        """Adapt to the scores of the generation.
+        """Take scores; adapt to them when they are those of the whole generation.
 
         Raises:
             ValueError: not one score a point.
         """
-        if len(scores) != len(self._points):
-            raise ValueError(f"{len(self._points)} candidates were asked, {len(scores)} scores told")
-        with self._globals:
-            self._run.tell(self._points, _losses(scores))
+        if len(scores) != self._pending:
+            raise ValueError(f"{self._pending} candidates were asked, {len(scores)} scores told")
+        self._scores += scores
+        if len(self._scores) == len(self._points):
+            with self._globals:
+                self._run.tell(self._points, _losses(self._scores))
+            self._before += len(self._scores)
+            self._scores = []
+
+    def _last_parent(self, level: float) -> tuple[float, Race | None]:
+        """Floor and race of the next point: the worst of the generation's points that would be parents."""
+        parents: int = self._run.sp.weights.mu
+        ranked = sorted(
+            (place for place, score in enumerate(self._scores) if np.isfinite(score)),
+            key=lambda place: -self._scores[place],
+        )
+        if len(ranked) < parents:
+            return -inf, None
+        last = ranked[parents - 1]
+        race = Race(self._before + last, "bound", level, seed=int(self._orders.integers(2**32)))
+        # A point as good may be a parent in its place: pycma ranks equals in no certain order.
+        return nextafter(self._scores[last], -inf), race
 
     def _again(self) -> Any:
         """Start the next run: a large one, or, if those have spent more, a small one."""
@@ -125,6 +173,7 @@ class CMAES:
             "seed": np.nan,  # pycma's way to say: leave the global generator alone
             "randn": lambda *shape: self._rng.standard_normal(shape),
             "CMA_diagonal": self._diagonal,
+            **(PARENTS_ALONE if self.races else {}),
             "CMA_stds": np.where(self._shift, np.maximum(self._stretch, FIRST_IN_BINS / sigma), 1.0),
             "verbose": -9,
             "verb_log": 0,

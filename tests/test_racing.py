@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from searchmerge.config import Budget
+from searchmerge.bench import Bench
+from searchmerge.config import Budget, load
 from searchmerge.journal import Journal, from_line, to_line
+from searchmerge.optimize import run_search
+from searchmerge.profiling import profiled
 from searchmerge.search import search
-from searchmerge.types import Candidate, Evaluation, Lost, Race, Recipe, Trial
+from searchmerge.types import Candidate, Evaluation, Lost, Race, Recipe, Trial, UserError
+from tests.family import rewrite, tiny_family
 from tests.test_search import Counted, Line, Listed, compared, known, states
 
 
@@ -187,3 +192,85 @@ def test_a_loss_is_kept_in_the_journal_and_lines_without_one_are_read() -> None:
     assert from_line(line) == lost
     del line["lost_to"]
     assert from_line(line) == Trial(7, (0.5,), {"x": 1}, None)
+
+
+# On models.
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "tpe": {"kind": "tpe", "startup": 5, "racing": 0.3},
+    "cmaes": {"kind": "cmaes", "racing": 0.3},
+}
+
+
+def racing_family(folder: Path, strategy: dict[str, Any], **objective: Any) -> Path:
+    """Texts of a few words in some 14 batches; weights that make a great difference."""
+    config = tiny_family(folder)
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content["objective"] |= {"batch_tokens": 30, **objective}
+    content |= {"strategy": strategy, "budget": {"evaluations": 30}, "baselines": []}
+    return rewrite(config, **content)
+
+
+def searched(config: Path, out: Path, *, resume: bool = False) -> tuple[Bench, list[Trial], dict[str, float]]:
+    bench, trials = Bench(load(config)), []
+    _, _, counts = run_search(bench, out, resume=resume, watch=lambda trial, _: trials.append(trial))
+    return bench, trials, counts
+
+
+@pytest.fixture(scope="module", params=STRATEGIES)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp(request.param)
+    config = racing_family(folder, STRATEGIES[request.param])
+    return config, folder / "whole", *searched(config, folder / "whole")
+
+
+def test_races_are_lost_to_earlier_trials_and_save_forward_passes(run: Any) -> None:
+    _, _, bench, trials, counts = run
+    dev = bench.objective("dev")
+    lost = [trial for trial in trials if trial.lost_to is not None]
+    assert lost
+    for trial in lost:
+        assert trials[trial.lost_to].evaluation is not None
+        assert (trial.state, trial.lost_to < trial.number) == ("rejected", True)
+    assert counts["rejected"] >= len(lost)
+    assert dev.forwarded < sum(trial.repeats is None for trial in trials) * len(dev.asking.rounds)
+
+
+def test_what_was_not_stopped_has_the_score_that_it_has_alone(run: Any) -> None:
+    config, _, _, trials, _ = run
+    bench = Bench(load(config))
+    for trial in trials[::4]:
+        if trial.evaluation is not None:
+            assert bench.evaluate(trial.recipe).score == trial.score
+
+
+@pytest.mark.parametrize("part", [0.2, 0.6, 0.9])
+def test_resumed_from_any_line_a_race_ends_as_it_would_have(run: Any, tmp_path: Path, part: float) -> None:
+    """The fresh process knows nothing of how hard the batches are, and has read them in no order yet."""
+    config, whole, _, _, _ = run
+    lines = (whole / "journal.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "journal.jsonl").write_text("".join(lines[: round(part * len(lines))]))
+    searched(config, tmp_path, resume=True)
+    assert compared(tmp_path / "journal.jsonl") == compared(whole / "journal.jsonl")
+
+
+def test_a_penalty_is_no_obstacle_to_a_race(tmp_path: Path) -> None:
+    config = racing_family(tmp_path, STRATEGIES["tpe"], penalty={"coefficients": 0.5})
+    _, trials, _ = searched(config, tmp_path / "out")
+    assert any(trial.lost_to is not None for trial in trials)
+
+
+def test_a_profile_counts_those_that_raced(tmp_path: Path) -> None:
+    bench = Bench(load(racing_family(tmp_path, STRATEGIES["tpe"])))
+    with profiled(bench) as found:
+        _, _, counts = run_search(bench, tmp_path / "out", resume=False, watch=lambda *_: None)
+    assert found["profile"]["candidates"] == counts["evaluations"] == 30
+    assert found["profile"]["parts"]["forward"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_metric_that_is_no_mean_is_refused_before_the_search(tmp_path: Path, name: str) -> None:
+    config = racing_family(tmp_path, STRATEGIES[name], aggregate="worst")
+    with pytest.raises(UserError, match="aggregate: worst"):
+        Bench(load(config)).strategy()
+    Bench(load(rewrite(config, strategy={"kind": name}))).strategy()

@@ -26,6 +26,7 @@ from searchmerge.strategies.cmaes import CMAES
 from searchmerge.strategies.de import DifferentialEvolution
 from searchmerge.strategies.pattern import Pattern
 from searchmerge.strategies.qmc import QMC
+from searchmerge.strategies.tpe import TPE
 from searchmerge.testing import SPACES, STRATEGY_CHECKS, Make, check_learns, drive, sphere
 from searchmerge.types import Cross, Evaluation, Recipe, Trial
 
@@ -125,6 +126,9 @@ def test_de_learns_however_it_is_set(options: dict[str, Any]) -> None:
     [
         (CMAES, {"restarts": "bipop"}),
         (CMAES, {"diagonal": True}),
+        (CMAES, {"racing": True}),
+        (CMAES, {"racing": 0.3, "diagonal": True, "restarts": "bipop"}),
+        (TPE, {"racing": True, "startup": 4}),
         (Pattern, {"together": True}),
         (QMC, {"sequence": "halton"}),
     ],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cma
 import numpy as np
 import pytest
 
 from searchmerge.strategies.cmaes import CMAES
 from searchmerge.testing import drive, sphere
-from searchmerge.types import Dim, Genotype, UserError
+from searchmerge.types import Candidate, Dim, Genotype, UserError
 
 DIMS = tuple(Dim(f"x{i}", 0.2 + 0.1 * i) for i in range(4))
 
@@ -135,8 +138,125 @@ def test_population_and_diagonal_are_options() -> None:
     assert full != diagonal
 
 
+# Racing.
+
+
+def raced(
+    strategy: CMAES, objective: Callable[[Genotype], float], evaluations: int, *, stop: bool
+) -> tuple[list[Candidate], int]:
+    """What it asks for, and how many of these were stopped at their floor, where that is done."""
+    asked: list[Candidate] = []
+    stopped = 0
+    while len(asked) < evaluations:
+        (candidate,) = strategy.ask()
+        asked.append(candidate)
+        score = objective(candidate.genotype)
+        hopeless = stop and score <= candidate.floor
+        stopped += hopeless
+        strategy.tell([-np.inf if hopeless else score])
+    return asked, stopped
+
+
+def tied(genotype: Genotype) -> float:
+    return round(24 * sphere(genotype)) / 24
+
+
+def slope(genotype: Genotype) -> float:
+    """A landscape on which restarts come late."""
+    return float(sum(x * (k + 1) for k, x in enumerate(genotype)) + 0.1 * np.sin(30 * genotype[0]))
+
+
+def test_where_points_race_they_are_those_of_pycma_without_negative_weights() -> None:
+    rng = np.random.default_rng(9)
+    options = {
+        "bounds": [0, 1],
+        "seed": np.nan,
+        "randn": lambda *shape: rng.standard_normal(shape),
+        "CMA_active": False,
+        "verbose": -9,
+        "verb_log": 0,
+    }
+    run = cma.CMAEvolutionStrategy([dim.default for dim in DIMS], 0.15, options)
+    expected: list[Genotype] = []
+    for _ in range(12):
+        points = run.ask()
+        expected += [tuple(point) for point in points]
+        run.tell(points, [-sphere(tuple(point)) for point in points])
+    found = drive(CMAES(DIMS, seed=9, racing=True), sphere, len(expected))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert found != drive(CMAES(DIMS, seed=9), sphere, len(expected))
+
+
+def test_a_point_races_against_the_last_one_that_would_be_a_parent() -> None:
+    """Of eight points four are parents: the fourth best so far, failures apart, of equals the first."""
+    strategy = CMAES(DIMS, seed=0, racing=0.3)
+    first = [0.1, 0.5, -np.inf, 0.3, 0.3, 0.2, 0.4, 0.6]
+    second = [0.9, 0.8, 0.7, 0.6, 0.1, 0.95, 0.65, 0.65]
+    rivals: list[int | None] = []
+    floors: list[float] = []
+    seeds: set[int] = set()
+    for score in first + second:
+        (candidate,) = strategy.ask()
+        rivals.append(candidate.race and candidate.race.rival)
+        floors.append(candidate.floor)
+        if candidate.race:
+            assert (candidate.race.test, candidate.race.level) == ("bound", 0.3)
+            seeds.add(candidate.race.seed)
+        strategy.tell([score])
+    assert strategy.races
+    assert rivals == [None] * 5 + [1, 6, 5] + [None] * 4 + [12, 12, 11, 11]
+    below = [-np.inf if rival is None else (first + second)[rival - 1] for rival in rivals]
+    assert floors == [-np.inf if x == -np.inf else np.nextafter(x, -np.inf) for x in below]
+    assert len(seeds) == 7
+
+
 @pytest.mark.parametrize(
-    "options", [{"sigma0": 0}, {"sigma0": "x"}, {"restarts": "x"}, {"population": 1}, {"diagonal": 1}]
+    "options", [{}, {"diagonal": True}, {"restarts": "bipop"}, {"population": 15}], ids=str
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_its_floors_change_nothing(options: dict[str, Any], seed: int) -> None:
+    """Not even where many score the same, nor where a run has converged and another begins."""
+    for objective, evaluations in ((tied, 300), (sphere, 900)):
+        stopped, plain = (
+            raced(CMAES(DIMS, seed=seed, racing=True, **options), objective, evaluations, stop=stop)
+            for stop in (True, False)
+        )
+        assert [each.genotype for each in stopped[0]] == [each.genotype for each in plain[0]]
+        assert [each.race for each in stopped[0]] == [each.race for each in plain[0]]
+        assert stopped[1] > 20
+
+
+def test_who_is_no_parent_has_no_influence() -> None:
+    """Whatever is told of points below their floor."""
+    strategy = CMAES(DIMS, seed=3, racing=True)
+    tossed = np.random.default_rng(0)
+    plain, _ = raced(CMAES(DIMS, seed=3, racing=True), slope, 300, stop=False)
+    for k, expected in enumerate(plain):
+        (candidate,) = strategy.ask()
+        assert candidate.genotype == expected.genotype, k
+        score = slope(candidate.genotype)
+        low = score <= candidate.floor
+        strategy.tell([candidate.floor - tossed.random() if low else score])
+
+
+def test_without_racing_a_generation_is_asked_at_once_and_nobody_races() -> None:
+    strategy = CMAES(DIMS, seed=0)
+    batch = strategy.ask()
+    assert (len(batch), strategy.races) == (8, False)
+    assert all(each.race is None and each.floor == -np.inf for each in batch)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sigma0": 0},
+        {"sigma0": "x"},
+        {"restarts": "x"},
+        {"population": 1},
+        {"diagonal": 1},
+        {"racing": 1},
+        {"racing": "true"},
+    ],
 )
 def test_bad_options_are_named(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
