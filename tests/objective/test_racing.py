@@ -143,7 +143,10 @@ def test_a_race_ends_with_the_batch_after_which_optunas_pruner_says_so(
         steps = np.sort(examples) + 48 * list(shares).index(name)
         pruned = number < 2 * len(uneven.batches.batches) and pruner.prunes(values["ours"][steps], steps)
     assert isinstance(found, Lost) == pruned
-    assert judged.forwarded == len(models.seen)
+    width = {name: task.costs for name, task in ((task.name, task) for task in judged.tasks)}
+    cuts = {tuple(uneven.batches.examples(number)): number for number in range(len(uneven.batches.batches))}
+    read = sum(width[name][cuts[tuple(examples)]] for name, examples in models.seen)
+    assert judged.forwarded == read
     assert pruned or same(found if isinstance(found, Evaluation) else None, judge(*tasks)(models.heads))
 
 
