@@ -252,9 +252,9 @@ def view(flat: Tensor, span: Span) -> Tensor:
 
 def _write_difference(tensor: Tensor, base: Tensor | None, out: Tensor) -> None:
     """Write ``tensor - base``, rounded once to the type of ``out``, flat, with little memory beside it."""
-    parts = tensor.reshape(-1).to(out.device).split(_PIECE)
-    origins = [None] * len(parts) if base is None else base.split(_PIECE)
-    for part, origin, room in zip(parts, origins, out.split(_PIECE), strict=True):
+    parts = torch.split(tensor.reshape(-1).to(out.device), _PIECE)
+    origins = [None] * len(parts) if base is None else torch.split(base, _PIECE)
+    for part, origin, room in zip(parts, origins, torch.split(out, _PIECE), strict=True):
         room.copy_(part if origin is None else part - origin)
 
 

@@ -16,7 +16,7 @@ from searchmerge.bench import Bench
 from searchmerge.config import Part, load
 from searchmerge.fitness import distance
 from searchmerge.layout import GRANULARITIES
-from searchmerge.merging import METHODS, READINGS, models
+from searchmerge.merging import METHODS, READINGS, find, models
 from searchmerge.merging.method import Method
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.types import Recipe, default_genotype
@@ -283,7 +283,7 @@ def test_a_merge_that_failed_half_way_is_written_again(
     searched = space(bench, method="task_arithmetic", granularity="layer", weight=[0.0, 1.0])
     first, second = (searched.decode((x,) * len(searched.dims)) for x in (0.25, 0.75))
     bench.realise(first)
-    find, calls = models.find, iter([True, True, False])
+    calls = iter([True, True, False])
 
     def failing(name: str, reading: str) -> Method:
         method = find(name, reading)

@@ -181,7 +181,7 @@ def positions_of(model: Any) -> int | None:
 def shortfalls(gold: Array, outcomes: Outcomes) -> Array:
     """How far each outcome is from the right one, ``[examples]``: errors for labels, distance for numbers."""
     apart = gold != outcomes if gold.dtype.kind in "iub" else np.abs(gold - outcomes)
-    return apart.reshape(len(gold), -1).sum(axis=1)
+    return np.asarray(apart.reshape(len(gold), -1).sum(axis=1))
 
 
 def digest_of(*content: Any) -> str:

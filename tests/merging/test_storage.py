@@ -15,7 +15,7 @@ from torch import Tensor
 from searchmerge.merging import READINGS, consensus, find, slabs
 from searchmerge.merging.kernels import array, widening
 from searchmerge.merging.magnitudes import DENSITY_STEPS, Magnitudes, kept_count
-from searchmerge.merging.method import Method
+from searchmerge.merging.method import Method, Values
 from tests.merging.making import Floats, Known, doubles, seeds, slab_of
 
 STORED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -156,7 +156,7 @@ def test_what_ties_keeps_and_elects_differs_only_at_the_cutoff_and_where_signs_t
 ) -> None:
     base, deltas = numbers(seed, 3000, spread=0.05), numbers(seed + 1, 3, 3000)
     stored = deltas.to(dtype)
-    values = {"weight": weights, "density": density, "lambda": 0.8}
+    values: Values = {"weight": weights, "density": density, "lambda": 0.8}
     outs = []
     for each in (deltas, stored):
         slab = slab_of(base, each)

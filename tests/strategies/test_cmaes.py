@@ -197,7 +197,7 @@ def test_a_point_races_against_the_last_one_that_would_be_a_parent() -> None:
     seeds: set[int] = set()
     for score in first + second:
         (candidate,) = strategy.ask()
-        rivals.append(candidate.race and candidate.race.rival)
+        rivals.append(candidate.race.rival if candidate.race else None)
         floors.append(candidate.floor)
         if candidate.race:
             assert (candidate.race.test, candidate.race.level) == ("bound", 0.3)

@@ -8,7 +8,7 @@ from searchmerge.objective.metrics.metric import Array, Counts, Metric, Values, 
 
 
 def _right(gold: Array, answers: Array) -> Values:
-    return (gold == answers).all(axis=1).astype(np.float64)
+    return np.asarray((gold == answers).all(axis=1), dtype=np.float64)
 
 
 def _accuracy(gold: Array, answers: Array, counts: Counts) -> Values:

@@ -65,7 +65,7 @@ def matthews(confusion: Counts) -> Values:
 
 
 def _right(gold: Array, answers: Array) -> Values:
-    return (gold == answers).astype(np.float64)
+    return np.asarray(gold == answers, dtype=np.float64)
 
 
 ACCURACY = Metric("accuracy", 0.0, 1.0, partial(_by_confusion, accuracy), each=_right)
