@@ -1,7 +1,9 @@
 """What a candidate costs before it is evaluated: merging four 125M-parameter experts, against the floor.
 
-The floor is one `torch.addmv` pass: every source read once, the merge written once. All in one process, turn
-by turn; the median of each. mergekit's merge of the same runs in an environment of its own (--mergekit).
+The floor is one `torch.addmv` pass over float32: every source read once, the merge written once. All in one
+process, turn by turn; the median of each. Then the same with the task vectors in bfloat16: seconds, memory,
+and by how much the merged weights differ, relative to the largest. Then candidates that differ from the one
+before in one layer of the encoder. mergekit's merge of the same runs in an environment of its own.
 
     python -m benchmarks.candidate [--threads 2] [--mergekit]
 """
@@ -33,6 +35,14 @@ from searchmerge.workshop import Workshop
 EXPERTS = ("a", "b", "c", "d")
 ROUNDS = 7
 GIB = 2**30
+KINDS: Mapping[str, dict[str, Any]] = {
+    "linear": {"method": "linear", "granularity": "layer", "weight": [0, 1]},
+    "task_arithmetic": {"method": "task_arithmetic", "granularity": "layer", "weight": [0, 1]},
+    "ties": {"method": "ties", "weight": [0, 1.5], "density": [0.1, 0.9]},
+    "ties_layer": {"method": "ties", "granularity": "layer", "weight": [0, 1.5], "density": [0.1, 0.9]},
+    "dare_ties": {"method": "dare_ties", "density": [0.1, 0.9]},
+}
+"""Spaces whose candidates are timed; those by layer also where one layer differs."""
 
 
 def main() -> None:
@@ -72,37 +82,75 @@ def write_family(folder: Path, names: Sequence[str] = EXPERTS, dtype: torch.dtyp
 
 def measured(folder: Path) -> dict[str, float]:
     """Seconds and ratios of each kind of candidate, and the peak of memory."""
+    rng = np.random.default_rng(0)
+    models = Models(base=str(folder / "base"), experts={name: str(folder / name) for name in EXPERTS})
+    sources = Sources.open(models, tasks_name_heads=False)
     with peak_memory() as peak:
-        models = Models(base=str(folder / "base"), experts={name: str(folder / name) for name in EXPERTS})
-        sources = Sources.open(models, tasks_name_heads=False)
         workshop = Workshop(sources, [MERGED], torch.device("cpu"))
-        layout = workshop.layout
-        rng = np.random.default_rng(0)
-        makers: dict[str, Callable[[], None]] = {
-            "linear": candidate(
-                workshop, rng, {"method": "linear", "granularity": "layer", "weight": [0, 1]}
-            ),
-            "task_arithmetic": candidate(
-                workshop, rng, {"method": "task_arithmetic", "granularity": "layer", "weight": [0, 1]}
-            ),
-            "ties": candidate(workshop, rng, {"method": "ties", "weight": [0, 1.5], "density": [0.1, 0.9]}),
-            "ties_layer": candidate(
-                workshop,
-                rng,
-                {"method": "ties", "granularity": "layer", "weight": [0, 1.5], "density": [0.1, 0.9]},
-            ),
-            "dare_ties": candidate(workshop, rng, {"method": "dare_ties", "density": [0.1, 0.9]}),
-        }
-        times = take_turns({"floor": floor(workshop), **makers})
-    figures = {"parameters_millions": layout.size / 1e6, "floor_seconds": times.pop("floor")}
-    for name, seconds in times.items():
-        figures[f"{name}_seconds"] = seconds
-        figures[f"{name}_ratio"] = seconds / figures["floor_seconds"]
-    allowed = (len(EXPERTS) + 2) * layout.size * 4 + GIB
-    figures["peak_memory_gib"] = peak.bytes / GIB
-    figures["peak_memory_allowed_gib"] = allowed / GIB
-    figures["peak_memory_ratio"] = peak.bytes / allowed
+        kinds = {name: candidate(workshop, rng, options) for name, options in KINDS.items()}
+        times = take_turns({"floor": floor(workshop), **kinds})
+    size = workshop.layout.size
+    figures = {"parameters_millions": size / 1e6, "floor_seconds": times["floor"]}
+    figures |= compared(times) | memory(peak, (len(EXPERTS) + 2) * 4 * size + GIB)
+    with peak_memory() as peak:
+        half = Workshop(sources, [MERGED], torch.device("cpu"))
+        stored = {name: {**options, "storage": "bfloat16"} for name, options in KINDS.items()}
+        kinds = {name: candidate(half, rng, options) for name, options in stored.items()}
+        for run in kinds.values():
+            run()  # makes its tables
+    times = take_turns({"floor": floor(workshop), **kinds})
+    halved = compared(times) | memory(peak, (len(EXPERTS) + 4) * 2 * size + GIB)
+    halved |= {f"{name}_difference": difference(workshop, half, rng, KINDS[name]) for name in KINDS}
+    figures |= {f"bfloat16_{name}": value for name, value in halved.items()}
+    for name, options in KINDS.items():
+        if options.get("granularity") == "layer":
+            kind = name.removesuffix("_layer")
+            figures[f"{kind}_one_layer_seconds"] = one_layer(workshop, rng, options)
+            figures[f"{kind}_one_layer_ratio"] = figures[f"{kind}_one_layer_seconds"] / times["floor"]
     return figures
+
+
+def compared(times: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each kind, and their ratios to the floor's."""
+    figures = {}
+    for name, seconds in times.items():
+        if name != "floor":
+            figures[f"{name}_seconds"] = seconds
+            figures[f"{name}_ratio"] = seconds / times["floor"]
+    return figures
+
+
+def memory(peak: Peak, allowed: int) -> dict[str, float]:
+    """The peak beside what the sources and the live model take, with a GiB for all else."""
+    return {
+        "peak_memory_gib": peak.bytes / GIB,
+        "peak_memory_allowed_gib": allowed / GIB,
+        "peak_memory_ratio": peak.bytes / allowed,
+    }
+
+
+def difference(one: Workshop, half: Workshop, rng: np.random.Generator, options: dict[str, Any]) -> float:
+    """The largest difference that bfloat16 makes to a random candidate's weights, over the largest weight."""
+    space = CoefficientSpace(options, experts=EXPERTS, layout=one.layout)
+    recipe = space.decode(tuple(rng.random(len(space.dims)).tolist()))
+    space.realise(recipe, one)
+    space.realise({**recipe, "storage": "bfloat16"}, half)
+    exact = one.written.weights
+    return float(torch.dist(exact, half.written.weights, p=torch.inf) / exact.abs().max())
+
+
+def one_layer(workshop: Workshop, rng: np.random.Generator, options: dict[str, Any]) -> float:
+    """Median seconds of candidates that differ from the one before in one layer of the encoder."""
+    space, times = CoefficientSpace(options, experts=EXPERTS, layout=workshop.layout), []
+    genotype = rng.random(len(space.dims))
+    for turn in range(ROUNDS):
+        space.realise(space.decode(tuple(genotype.tolist())), workshop)
+        at = [number for number, dim in enumerate(space.dims) if dim.name.endswith(f"/layer.{turn}")]
+        genotype[at] = rng.random(len(at))
+        start = time.perf_counter()
+        space.realise(space.decode(tuple(genotype.tolist())), workshop)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def floor(workshop: Workshop) -> Callable[[], None]:
