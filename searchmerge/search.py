@@ -83,7 +83,7 @@ def search(
         told: the score; of several objectives, a function of what the journal keeps.
         share: of dev that a trial is scored on at most, by its number; a recipe that was scored on another
             share is not known.
-        raced: scores a candidate that races; left out: nobody does.
+        raced: scores a candidate in its race; left out: nobody races.
 
     Yields:
         Every trial in order, those of the journal first.
@@ -110,10 +110,8 @@ def search(
                 recipe = space.decode(candidate.genotype, past)
                 limited = replace(candidate, share=min(candidate.share, share(number)))
                 key = digest(recipe), limited.share
-                racing = _racing(limited, journal.trials, raced)
-                # What another search knows of a recipe says nothing of how a race would have ended.
-                elsewhere = recall if racing is None else _nobody
-                trial = _tried(number, limited, recipe, racing or evaluate, memory.get(key), elsewhere)
+                how = _racing(limited, journal.trials, raced) or (evaluate, recall)
+                trial = _tried(number, limited, recipe, memory.get(key), *how)
                 trial = replace(trial, share=limited.share, cost=candidate.share)
                 journal.append(trial)
             if key not in memory or memory[key].state == "rejected":
@@ -148,8 +146,8 @@ def _tried(
     number: int,
     candidate: Candidate,
     recipe: Recipe,
-    evaluate: _Scored,
     seen: Trial | None,
+    evaluate: _Scored,
     recall: Recall,
 ) -> Trial:
     genotype, share = candidate.genotype, candidate.share
@@ -179,8 +177,13 @@ def _tried(
     return Trial(number, genotype, recipe, evaluation, error, repeats, seconds, lost_to=lost_to)
 
 
-def _racing(candidate: Candidate, trials: Sequence[Trial], raced: Raced | None) -> _Scored | None:
-    """What scores the candidate in its race; None where it has none, or nobody to race against."""
+def _racing(
+    candidate: Candidate, trials: Sequence[Trial], raced: Raced | None
+) -> tuple[_Scored, Recall] | None:
+    """What scores the candidate in its race; None where it has none, or nobody to race against.
+
+    What another search knows of its recipe does not say how the race would have ended, so it is not recalled.
+    """
     race = candidate.race
     if raced is None or race is None:
         return None
@@ -190,11 +193,7 @@ def _racing(candidate: Candidate, trials: Sequence[Trial], raced: Raced | None) 
     against = rival.evaluation
     if against is None or not against.outcomes or rival.share != candidate.share:
         return None
-    return lambda recipe, floor, share: raced(recipe, floor, share, race, against)
-
-
-def _nobody(_: Recipe) -> None:
-    return None
+    return lambda recipe, floor, share: raced(recipe, floor, share, race, against), lambda _: None
 
 
 def _refuse_all_failed(spent: _Spent, batch: int, last: Trial) -> None:

@@ -48,8 +48,8 @@ Params: TypeAlias = Callable[[Genotype], tuple[Values, Distributions, Values]]
 def load_study(folder: str | Path) -> optuna.Study:
     """Give a run as an Optuna study in memory, also of a run that is still going on.
 
-    A trial has its journal line's number and score, maximised. Its state is complete, pruned (rejected: it
-    could not exceed its floor) or fail; a repeat is complete, with the number it repeats as an attribute.
+    A trial has its journal line's number and score, maximised. Its state is complete, pruned (rejected: by
+    its floor or in a race) or fail; a repeat is complete, with the number it repeats as an attribute.
     Its parameters are the coordinates by name, as what they stand for where the journal says so, else in
     ``[0, 1]``; of a population's child its place, F and CR. Its times are made up from its seconds.
 

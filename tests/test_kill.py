@@ -66,6 +66,28 @@ def test_killed_at_random_instants_and_resumed_the_journal_is_the_same(
     assert_same(killed_strategies / strategy)
 
 
+RACES = ("tpe:startup=5:racing=0.3", "cmaes:racing=0.3")
+
+
+@pytest.fixture(scope="module")
+def killed_races(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On texts in many small batches, so that there is something to stop."""
+    folder = tmp_path_factory.mktemp("races")
+    config = tiny_family(folder)
+    objective = yaml.safe_load(config.read_text(encoding="utf-8"))["objective"] | {"batch_tokens": 30}
+    config = rewrite(config, budget={"evaluations": 40}, baselines=[], objective=objective)
+    kill(*((config, strategy, folder / strategy.partition(":")[0]) for strategy in RACES))
+    return folder
+
+
+@pytest.mark.parametrize("strategy", RACES)
+def test_races_of_a_run_killed_at_random_instants_end_as_they_would_have(
+    killed_races: Path, strategy: str
+) -> None:
+    lines = assert_same(killed_races / strategy.partition(":")[0])
+    assert any("lost_to" in line for line in lines)
+
+
 POPULATIONS: dict[str, dict[str, Any]] = {
     "two experts by the default rule": {},
     "ties of five": {

@@ -135,7 +135,8 @@ def _facts(run: Run) -> dict[str, str]:
     spent = sum(trial.seconds for trial in run.evaluated)
     facts = {"evaluations": str(evaluations)}
     if rejected := result.get("rejected", len(run.rejected)):
-        facts["stopped early"] = str(rejected)
+        by_test = f", {len(run.lost)} of them by a test (racing, inexact)" if run.lost else ""
+        facts["stopped early"] = f"{rejected}{by_test}"
     facts |= {
         "repeats": str(result.get("repeats", len(run.trials) - len(run.evaluated))),
         "failures": str(result.get("failures", len(run.failed))),
@@ -162,7 +163,8 @@ def _legend(run: Run) -> Iterator[str]:
     if run.rejected:
         yield (
             "A tick at the bottom edge is a trial that was stopped early, since it could no longer beat the "
-            "one that it was to replace."
+            "one that it was to replace"
+            + (", or since a test said that it does worse (a race, inexact)." if run.lost else ".")
         )
     if figures.below(run):
         yield "A triangle is a trial below the axis."

@@ -72,8 +72,13 @@ class Run:
 
     @property
     def rejected(self) -> tuple[Trial, ...]:
-        """The trials stopped early, each counted once: they could not exceed their floor any more."""
+        """The trials stopped early, each counted once: by their floor, or because they lost a race."""
         return tuple(trial for trial in self.evaluated if trial.state == "rejected")
+
+    @property
+    def lost(self) -> tuple[Trial, ...]:
+        """The trials stopped early in a race: they may have been better than their rivals all the same."""
+        return tuple(trial for trial in self.rejected if trial.lost_to is not None)
 
     @property
     def failed(self) -> tuple[Trial, ...]:

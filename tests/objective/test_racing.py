@@ -39,6 +39,13 @@ def uneven(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Classifi
     return made(tokenizer, tmp_path_factory.mktemp("uneven"), lengths, batch_tokens=60)
 
 
+@pytest.fixture(scope="module")
+def few(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Classification:
+    """16 such texts."""
+    lengths = np.random.default_rng(2).integers(0, 9, 16)
+    return made(tokenizer, tmp_path_factory.mktemp("few"), lengths, batch_tokens=60)
+
+
 # The Wilcoxon test, beside Optuna's pruner.
 
 
@@ -111,41 +118,46 @@ def answers(rng: np.random.Generator, gold: Any, right: float) -> Any:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_race_ends_with_the_batch_after_which_optunas_pruner_says_so(
-    uneven: Classification, seed: int
+    uneven: Classification, few: Classification, seed: int
 ) -> None:
-    """Two tasks of unlike weights: each answer counts what it adds to the score."""
+    """Two tasks of unlike weights and sizes: each answer counts what it adds to the score."""
     rng = np.random.default_rng(seed)
-    shares = {"light": 0.25, "heavy": 0.75}
-    golds = {name: rng.integers(0, 3, 48) for name in shares}
+    texts, weights, counts = (
+        {"few": few, "many": uneven},
+        {"few": 5.0, "many": 3.0},
+        {"few": 2.5, "many": 0.5},
+    )
+    golds = {name: rng.integers(0, 3, of.examples) for name, of in texts.items()}
     tasks = [
-        with_gold(uneven, golds[n], 3, name=n, head=n, inputs=n, weight=4 * share)
-        for n, share in shares.items()
+        with_gold(of, golds[name], 3, name=name, head=name, inputs=name, weight=weights[name])
+        for name, of in texts.items()
     ]
     its, ours = (
         {name: answers(rng, gold, right) for name, gold in golds.items()} for right in (0.9, 0.55 + seed / 40)
     )
     rival = judge(*tasks)({name: Table.answering(each, 3) for name, each in its.items()})
-    # What the score is the mean of: 96 values, of which a light one counts 2/4 and a heavy one 6/4.
-    right = {
-        name: [np.float64(2 * share) * (of[name] == golds[name]) for name, share in shares.items()]
-        for name, of in (("rival", its), ("ours", ours))
+    # The score is the mean of 64 values: 5/8 are shared out among 16 of them, and 3/8 among 48.
+    values = {
+        who: np.concatenate([counts[name] * (given[name] == golds[name]) for name in texts])
+        for who, given in (("rival", its), ("ours", ours))
     }
-    values = {name: np.concatenate(each) for name, each in right.items()}
     assert values["rival"].mean() == pytest.approx(rival.score, abs=1e-12)
 
-    level = 0.1
-    race = Race(0, "wilcoxon", level, seed=seed)
+    race = Race(0, "wilcoxon", 0.1, seed=seed)
     models, judged = Logging(ours), judge(*tasks)
     found = judged.raced(models.heads, race, rival)
-    pruner, pruned = Pruner(values["rival"].tolist(), level), False
+    pruner, pruned = Pruner(values["rival"].tolist(), 0.1), False
     for number, (name, examples) in enumerate(models.seen, start=1):
         assert not pruned, "it goes on after the pruner has said stop"
-        steps = np.sort(examples) + 48 * list(shares).index(name)
-        pruned = number < 2 * len(uneven.batches.batches) and pruner.prunes(values["ours"][steps], steps)
+        steps = np.sort(examples) + (0 if name == "few" else 16)
+        pruned = number < len(judged.asking.rounds) and pruner.prunes(values["ours"][steps], steps)
     assert isinstance(found, Lost) == pruned
-    width = {name: task.costs for name, task in ((task.name, task) for task in judged.tasks)}
-    cuts = {tuple(uneven.batches.examples(number)): number for number in range(len(uneven.batches.batches))}
-    read = sum(width[name][cuts[tuple(examples)]] for name, examples in models.seen)
+    costs = {
+        (task.name, tuple(task.batches.examples(number))): cost
+        for task in judged.tasks
+        for number, cost in enumerate(task.costs)
+    }
+    read = sum(costs[name, tuple(examples)] for name, examples in models.seen)
     assert judged.forwarded == read
     assert pruned or same(found if isinstance(found, Evaluation) else None, judge(*tasks)(models.heads))
 

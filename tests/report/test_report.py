@@ -157,3 +157,16 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"result\.json"):
         report.write(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_page_says_what_a_test_has_stopped_and_that_it_is_inexact(tmp_path: Path) -> None:
+    made = trials((0.5, 0.625, None, None))
+    made[2:] = [replace(trial, error=None) for trial in made[2:]]
+    folders = [tmp_path / "floors", tmp_path / "races"]
+    for folder in folders:
+        folder.mkdir()
+    assert "inexact" not in written(run_folder(folders[0], made, {**result(), "rejected": 2})).text
+    made[3] = replace(made[3], lost_to=1)
+    page = written(run_folder(folders[1], made, {**result(), "rejected": 2}))
+    assert "2, 1 of them by a test (racing, inexact)" in page.text
+    assert "since a test said that it does worse (a race, inexact)." in page.text
