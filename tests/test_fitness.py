@@ -295,6 +295,7 @@ def test_a_search_on_a_part_forwards_fewer_examples_and_decides_by_the_whole(
         penalty=penalty,
     )
     bench = Bench(load(config))
+    _ = bench.objective("dev")  # for which a population's average says how hard the texts are
     counting = Counting(bench)
     by_trial: list[int] = []
     best, _, _ = run_search(
