@@ -34,10 +34,11 @@ bench: $(READY) $(CASE)
 	$(BIN)/python -m benchmarks.overhead $(CASE)
 	$(BIN)/python -m benchmarks.mergekit_parity
 	$(BIN)/python -m benchmarks.peers $(CASE)
-	@echo "Left out, since they take hours:"
+	@echo "Left out, since they take long:"
 	@echo "  make demo demo-domains: the scores of both cases"
 	@echo "  searchmerge compare configs/compare.yaml --out runs/compare: which strategy"
 	@echo "  python -m benchmarks.baselines searchmerge-demo --out runs/baselines: RegMean and others"
+	@echo "  python -m benchmarks.rejection $(CASE): what stopping hopeless candidates saves"
 
 lint: $(READY)
 	$(BIN)/ruff check .
