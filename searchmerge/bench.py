@@ -27,7 +27,7 @@ from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits, memory_there
 from searchmerge.spaces.coefficients import CoefficientSpace
 from searchmerge.statistics import Statistics
-from searchmerge.types import MERGED, Evaluation, Recipe, Space, Strategy, UserError
+from searchmerge.types import MERGED, Evaluation, Founders, Recipe, Space, Strategy, UserError
 from searchmerge.workshop import Workshop, layout_of
 
 
@@ -149,7 +149,7 @@ class Bench:
             for method in METHODS.values()
             if method.name in wanted and method.statistics and self.statistics.there(method.statistics)
         )
-        apart = wanted or objective.aggregate == "relative" or self._by_difficulty
+        apart = wanted or objective.aggregate == "relative"
         alone = self._merges(method="linear").models + known if apart else 0
         base = bool(objective.penalty.distance) and self.config.space.kind == "population"
         before = (self.before(stage).space.models for stage in self.config.before)
@@ -218,14 +218,13 @@ class Bench:
     def _by_difficulty(self) -> bool:
         """Whether dev texts of a batch are to be alike in how hard they are, not in length alone."""
         wanted = self.config.objective.batches
-        return wanted == "difficulty" or (wanted == "auto" and self.config.space.kind == "population")
+        return wanted == "difficulty" or (wanted == "auto" and isinstance(self.space.dims, Founders))
 
     def _difficulties(self) -> Mapping[str, Sequence[int]]:
         """How hard dev's examples are for the plain average of the experts; leaves it in the live models."""
         if not self._groups:
             self.say("finding out how hard dev's texts are")
-            plain = self._build("dev", owners=None)
-            self._groups.update(plain.difficulties(self.realise(self.merge(method="linear"))))
+            self._groups.update(self.unrelated("dev").difficulties(self.workshop.average()))
         return self._groups
 
     def part_of_dev(self, share: float) -> Objective:
@@ -243,8 +242,12 @@ class Bench:
 
     def unrelated(self, split: Split) -> Objective:
         """The objective on a split, of means and of batches made for speed: no weight is read for it."""
-        reads = self.config.objective.aggregate == "relative" or (split == "dev" and self._by_difficulty)
-        return self._build(split, owners=None) if reads else self.objective(split)
+        place = split, False
+        if self.config.objective.aggregate == "relative":
+            return self._build(split, owners=None)
+        if place not in self._objectives:
+            self._objectives[place] = self._build(split)
+        return self._objectives[place]
 
     def _build(self, split: Split, **options: Any) -> Objective:
         means = {

@@ -166,6 +166,14 @@ class Workshop:
         for span in self.layout.spans:
             view(out, span).copy_(self.tensor(name, span))
 
+    def average(self) -> Mapping[str, nn.Module]:
+        """Write the plain mean of the experts into the live models; nothing becomes resident for it."""
+        live = self.live
+        for span in self.layout.spans:
+            tensors = torch.stack([self.tensor(name, span) for name in self.experts])
+            view(live, span).copy_(tensors.mean(dim=0))
+        return self.models
+
     def known(self, method: Method, where: slice, span: Span) -> Known | None:
         """What a method has to know of the experts' data for a run whose first tensor is ``span``."""
         if method.statistics is None or self.statistics is None:

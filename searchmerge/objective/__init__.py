@@ -85,13 +85,13 @@ class Objective:
         self._promise.learn(outcomes)
         return self.score_of(outcomes, penalty)
 
-    def _answers(self, models: Models) -> dict[str, list[Tensor]]:
-        """The answers to every batch by task."""
-        answers: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
-        with self.asking.of(models, self.asking.rounds) as coming:
+    def _answers(self, models: Models, rounds: Sequence[Round] | None = None) -> dict[str, list[Tensor]]:
+        """The answers to every batch by task, or to those of some rounds."""
+        answers: dict[str, list[Tensor]] = {}
+        with self.asking.of(models, self.asking.rounds if rounds is None else rounds) as coming:
             for asked, given in coming:
                 for task in asked.tasks:
-                    answers[task.name].append(given[task.head])
+                    answers.setdefault(task.name, []).append(given[task.head])
         return answers
 
     def _outcomes(self, answers: Mapping[str, Sequence[Tensor]]) -> dict[str, Outcomes]:
@@ -197,9 +197,19 @@ class Objective:
         return all(task.averages for task in self.tasks)
 
     def difficulties(self, models: Models) -> dict[str, Sequence[int]]:
-        """Each task's examples in groups by how hard they are for live models, the hardest in group 0."""
-        answers = self._answers(models)
-        return {task.name: groups(task.difficulty(answers[task.name])).tolist() for task in self.tasks}
+        """The examples of each task that has batches in groups by how hard they are for live models.
+
+        The hardest are group 0; one group is all of a task to which the models' answers are not finite.
+        """
+        rounds = [each for each in self.asking.rounds if each.tasks[0].batches.batches]
+        found: dict[str, Sequence[int]] = {}
+        for name, answers in self._answers(models, rounds).items():
+            task = next(task for task in self.tasks if task.name == name)
+            try:
+                found[name] = groups(task.difficulty(answers)).tolist()
+            except FloatingPointError:
+                found[name] = [0] * task.examples
+        return found
 
     def _bound(self, partial: Mapping[str, Partial]) -> float:
         """The highest score there can still be."""

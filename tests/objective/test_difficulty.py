@@ -107,3 +107,43 @@ def test_spaces_of_one_bench_keep_their_own_batches(config: Path) -> None:
     grouped = [bench.objective("dev").tasks[0].batches.grouped for bench in (population, coefficients)]
     assert grouped == [True, False]
     assert population.objective("dev") is population.objective("dev")
+
+
+def test_the_average_is_the_linear_merge_and_nothing_stays_for_it(config: Path) -> None:
+    bench = of_kind(config, "population")
+    bench.objective("dev")
+    assert bench.workshop.resident is None
+    found = bench.workshop.written.weights.clone()
+    bench.realise(bench.merge(method="linear"))
+    torch.testing.assert_close(found, bench.workshop.written.weights, rtol=0, atol=1e-6)
+
+
+def test_where_the_average_has_no_finite_answers_no_text_is_harder_than_another(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An average that overflows is no reason not to search."""
+    bench = of_kind(config, "population")
+    average = bench.workshop.average
+
+    def overflowing() -> Any:
+        models = average()
+        bench.workshop.live.fill_(float("nan"))
+        return models
+
+    monkeypatch.setattr(bench.workshop, "average", overflowing)
+    dev = bench.objective("dev")
+    assert all(task.batches.grouped for task in dev.tasks)
+    for task in dev.tasks:
+        widths = [batch["input_ids"].shape[1] for batch in task.batches.batches]
+        assert widths == sorted(widths, reverse=True), "one group, the longest first"
+    assert dev(bench.realise(bench.alone("animals"))).score > 0
+
+
+def test_a_function_is_not_asked_how_hard_its_examples_are(config: Path) -> None:
+    (config.parent / "scores.py").write_text(
+        "def score(model, tokenizer, examples):\n    raise RuntimeError('asked')\n", encoding="utf-8"
+    )
+    content = yaml.safe_load(config.read_text())["objective"]
+    content["tasks"].append({"name": "mine", "kind": "python", "function": "scores.py:score", "best": 1.0})
+    bench = of_kind(config, "population", **content)
+    assert [task.batches.grouped for task in bench.objective("dev").tasks] == [True, True, False]

@@ -67,7 +67,7 @@ class Classification(Task):
         if self.problem != "single-label":
             return super().difficulty(answers)
         logits = np.empty((self.examples, self.n_labels), dtype=np.float32)
-        logits[self.batches.order] = torch.cat(list(answers)).float().cpu().numpy()
+        logits[self.batches.order] = self.finite(torch.cat(list(answers))).float().cpu().numpy()
         right = np.arange(self.examples), self.gold
         margins = logits[right].copy()
         logits[right] = -np.inf
