@@ -1,6 +1,6 @@
 """What floors save: forward passes of candidates that are stopped since they cannot win any more.
 
-    python -m benchmarks.rejection searchmerge-demo/tasks.yaml [--evaluations 200] [--cases evolver-code,de]
+    python -m benchmarks.rejection searchmerge-demo/tasks.yaml [--evaluations 200] [--cases evolver-code de]
 
 Each case is searched twice on the config's models and tasks, its dev texts in batches by difficulty: once as
 always, and once reading every candidate to the end. The journals must be the same, the seconds apart;
@@ -67,12 +67,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("config", type=Path)
     options.add_argument("--evaluations", type=int, default=200)
-    options.add_argument("--cases", default=",".join(CASES))
+    options.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     figures: dict[str, float] = {}
-    for case in arguments.cases.split(","):
+    for case in arguments.cases:
         found = measured(load(arguments.config), case, arguments.evaluations)
         for name, value in found.items():
             print(f"{case:<14} {name:<28} {value:>9.3f}", flush=True)
