@@ -112,8 +112,8 @@ def examine(bench: Bench, say: Callable[[str], None]) -> Findings:
     for one, other in combinations(models, 2):
         fits[one, other] = tuple(compare(mlp, models[one], models[other]) for mlp in mlps)
     say("MLP units matched; now the lines between the experts on dev")
-    # What is measured is the experts, in whatever type the space may store them.
-    exact = bench.twin(space=Part(kind="coefficients"))
+    # What is measured is the experts, with or without a base, in whatever type the space may store them.
+    exact = bench.twin(space=Part(kind="coefficients", method="linear"))
     return _findings(experts, shape, fits, lines(exact, say), has_base, started)
 
 
