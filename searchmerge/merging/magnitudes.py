@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from mmap import ACCESS_COPY, mmap
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,19 @@ class Magnitudes:
         return self._tables[place]
 
     def _largest(self, expert: int, scope: slice, counts: Sequence[int]) -> npt.NDArray[np.float32]:
-        return largest(self._deltas[expert, scope].abs(), counts)
+        deltas = self._deltas[expert, scope]
+        return largest(torch.abs(deltas, out=_room_for(deltas)), counts)
+
+
+def _room_for(deltas: Tensor) -> Tensor:
+    """Memory for a moment, like the deltas.
+
+    On the CPU it is no part of the heap: there, the small table that stays would take the place of the copy
+    that it is made from, and the next copy, too large for what is left of that, would have the heap grow.
+    """
+    if deltas.device.type != "cpu":
+        return torch.empty_like(deltas)
+    return torch.frombuffer(mmap(-1, deltas.nbytes, access=ACCESS_COPY), dtype=deltas.dtype)
 
 
 def largest(magnitudes: Tensor, counts: Sequence[int]) -> npt.NDArray[np.float32]:
