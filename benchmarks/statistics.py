@@ -2,8 +2,9 @@
 
     python -m benchmarks.statistics [--threads 2] [--examples 1000] [--tokens 64]
 
-One random RoBERTa of 125M parameters with two labels, on random texts, all in one process. Grams in float32
-with products in bfloat16 (`precision: auto` of the statistics), all in float32, and all in bfloat16.
+One random RoBERTa of 125M parameters with two labels, on random texts, all in one process. Grams of a forward
+pass in float32 with products in float32, in bfloat16 (`precision: auto` of the statistics) and in 8 bits
+(`precision: int8`); and all in bfloat16.
 """
 
 from __future__ import annotations
@@ -57,15 +58,17 @@ def gram_figures(model: nn.Module, batches: Sequence[Batch], _: object) -> dict[
 
     figures = {
         "forward_seconds": seconds(forward),
-        "gram_seconds": seconds(lambda: grams(model, batches, fast=True)),
+        "gram_seconds": seconds(lambda: grams(model, batches, products="bfloat16")),
         "gram_float32_seconds": seconds(lambda: grams(model, batches)),
+        "gram_int8_seconds": seconds(lambda: grams(model, batches, products="int8")),
     }
     with torch.autocast("cpu", torch.bfloat16):
         figures["forward_bfloat16_seconds"] = seconds(forward)
-        figures["gram_bfloat16_seconds"] = seconds(lambda: grams(model, batches, fast=True))
+        figures["gram_bfloat16_seconds"] = seconds(lambda: grams(model, batches, products="bfloat16"))
     for name, floor in (
         ("gram", "forward"),
         ("gram_float32", "forward"),
+        ("gram_int8", "forward"),
         ("gram_bfloat16", "forward_bfloat16"),
     ):
         figures[f"{name}_ratio"] = figures[f"{name}_seconds"] / figures[f"{floor}_seconds"]

@@ -85,7 +85,10 @@ def baselines(config: Path, overrides: tuple[str, ...], allow_pickle: bool, trus
 @click.option("--max-length", type=int, help="Cut longer texts to so many tokens.")
 @click.option("--labels", type=click.Choice(["expected", "true"]), default="expected", show_default=True)
 @click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="float32", show_default=True
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    default="float32",
+    show_default=True,
 )
 @trusting
 def stats(

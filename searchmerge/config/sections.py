@@ -114,8 +114,10 @@ class Statistics(Section):
     label: str = "label"
     limit: int = Field(default=1000, ge=1, description="take only the first so many texts")
     max_length: int | None = Field(default=None, ge=2)
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="float32", description="auto: float32, but inner products in bfloat16 where that is native"
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        default="float32",
+        description="int8: float32, but inner products of inputs rounded at random to 8 bits, on a CPU; "
+        "auto: the same, or in bfloat16, where that is quicker; bfloat16: all of it",
     )
     labels: Literal["expected", "true"] = Field(
         default="expected", description="of Fisher information: over all labels, or the true one"

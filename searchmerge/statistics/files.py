@@ -31,7 +31,7 @@ class About:
         data: SHA-256 of the tokens (and labels) that it was run on.
         examples: how many there were.
         tokens: of all examples, without padding.
-        precision: as asked for: ``float32``; ``bfloat16``; ``auto``, float32 but for inner products.
+        precision: as asked for: ``float32``, ``bfloat16``; ``int8``, ``auto``: of the products alone.
         labels: of Fisher information, ``true`` or ``expected``.
         same: of Grams, weights that share another one's, by name to its name.
         input_first: of Grams, weights that are stored ``[in, out]``.

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from searchmerge.objective.batching import Batch, Track
+from searchmerge.objective.precision import resolve
+from searchmerge.statistics.eight_bits import MOST_ROWS, multiplies_bytes, rounded
+from searchmerge.types import UserError
+
+Products = Literal["float32", "bfloat16", "int8"]
+"""What inputs are rounded to before they are multiplied."""
 
 _BLOCK = 256
 """Columns of a product that are computed at once: products are symmetric, and half of them need not be."""
@@ -32,7 +38,28 @@ class Grams:
     input_first: list[str] = field(default_factory=list)
 
 
-def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False, track: Track = iter) -> Grams:
+def products_in(precision: str, device: torch.device) -> Products:
+    """The type of products that the config's ``precision`` means: what is quickest for ``auto``.
+
+    Raises:
+        UserError: 8 bits are asked for elsewhere than on the CPU.
+    """
+    if precision == "int8" and device.type != "cpu":
+        raise UserError(
+            expected="inner products in int8 on the CPU",
+            got=f"the device {device.type}",
+            cure="set statistics.precision: auto, or device: cpu",
+        )
+    if precision == "auto":
+        if device.type == "cpu" and multiplies_bytes():
+            return "int8"
+        return "bfloat16" if resolve(precision, device) == torch.bfloat16 else "float32"
+    return cast(Products, precision)
+
+
+def grams(
+    model: nn.Module, batches: Sequence[Batch], *, products: Products = "float32", track: Track = iter
+) -> Grams:
     """Run a model over texts and add up ``XᵀX`` of each linear layer.
 
     Jin et al. (2023), "Dataless Knowledge Fusion by Merging Weights of Language Models", arXiv:2212.09849,
@@ -41,11 +68,12 @@ def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False, tra
     Args:
         model: in evaluation mode.
         batches: what it is called with, in turn.
-        fast: whether each batch's products are computed in bfloat16; they are added up in float32.
+        products: the type in which each batch's are computed; they are added up in float32. bfloat16 rounds
+            inputs and products to the nearest, int8 (on the CPU alone) inputs at random, without bias.
         track: shows how far it has come.
     """
     found = Grams()
-    collector = _Collector(found, fast)
+    collector = _Collector(found, products)
     with collector.watching(model), torch.inference_mode():
         for batch in track(batches):
             collector.begin(batch)
@@ -58,8 +86,9 @@ def grams(model: nn.Module, batches: Sequence[Batch], *, fast: bool = False, tra
 class _Collector:
     """Hooks on linear layers that add their inputs up."""
 
-    def __init__(self, found: Grams, fast: bool) -> None:
-        self._found, self._fast = found, fast
+    def __init__(self, found: Grams, products: Products) -> None:
+        self._found, self._products = found, products
+        self._key = 0
         self._real: Tensor | None = None
         self._seen: list[tuple[Tensor, str]] = []
 
@@ -100,7 +129,12 @@ class _Collector:
         if name not in self._found.matrices:
             size = (rows.shape[1], rows.shape[1])
             self._found.matrices[name] = rows.new_zeros(size, dtype=torch.float32)
-        _add_products(self._found.matrices[name], rows, self._fast)
+        if self._products == "int8":
+            for some in torch.split(rows.float(), MOST_ROWS):
+                self._key += 1
+                _add_products_of_bytes(self._found.matrices[name], some, self._key)
+        else:
+            _add_products(self._found.matrices[name], rows, self._products == "bfloat16")
 
     def _rows(self, inputs: Tensor) -> Tensor:
         """The inputs of real tokens, ``[tokens, in]``; an input that has no token axis counts whole."""
@@ -112,8 +146,7 @@ class _Collector:
 def _add_products(matrix: Tensor, rows: Tensor, fast: bool) -> None:
     """Add ``rowsᵀ rows`` to the blocks on and above the diagonal."""
     rows = rows.bfloat16() if fast else rows.float()
-    for start in range(0, matrix.shape[0], _BLOCK):
-        stop = min(start + _BLOCK, matrix.shape[0])
+    for start, stop in _blocks(matrix):
         columns, part = rows[:, start:stop].T, matrix[start:stop, start:]
         if fast:
             part.add_(columns @ rows[:, start:])
@@ -121,10 +154,28 @@ def _add_products(matrix: Tensor, rows: Tensor, fast: bool) -> None:
             part.addmm_(columns, rows[:, start:])
 
 
+def _add_products_of_bytes(matrix: Tensor, rows: Tensor, key: int) -> None:
+    """Add ``rowsᵀ rows`` to the same blocks, by inputs rounded to 8 bits; its diagonal as it is."""
+    numbers, steps, squares = rounded(rows, key)
+    diagonal = matrix.diagonal() + squares
+    for start, stop in _blocks(matrix):
+        # Torch has no public name for a product of 8-bit integers that adds up in 32 bits.
+        product = torch._int_mm(numbers[:, start:stop].T, numbers[:, start:])
+        matrix[start:stop, start:].addcmul_(product * steps[start:stop, None], steps[start:])
+    matrix.diagonal().copy_(diagonal)
+
+
+def _blocks(matrix: Tensor) -> Iterator[tuple[int, int]]:
+    size = len(matrix)
+    return ((start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK))
+
+
 def _mirror(matrix: Tensor) -> None:
     """Copy what is above the diagonal below it."""
-    matrix.triu_()
-    matrix.add_(matrix.triu(1).T)
+    for start, stop in _blocks(matrix):
+        square = matrix[start:stop, start:stop].triu_()
+        square.add_(square.triu(1).T)
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
 
 
 def shared(found: Grams) -> Mapping[str, Tensor]:

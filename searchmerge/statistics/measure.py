@@ -16,13 +16,12 @@ from searchmerge.config import Source, Statistics
 from searchmerge.objective import fields
 from searchmerge.objective.batching import BATCH_TOKENS, Batches, Track, pack
 from searchmerge.objective.data import read
-from searchmerge.objective.precision import resolve
 from searchmerge.objective.tokens import padding, tokenised
 from searchmerge.skeleton import as_saved
 from searchmerge.sources.checkpoint import Checkpoint
 from searchmerge.statistics.files import About, Kind, Statistic
 from searchmerge.statistics.fisher import fisher
-from searchmerge.statistics.gram import grams
+from searchmerge.statistics.gram import grams, products_in
 from searchmerge.types import UserError
 
 
@@ -112,17 +111,13 @@ def measure(
         if kind == "fisher":
             squares = fisher(model, texts.batches.batches, texts.labels, track=track)
             return _named(checkpoint, about, {name: each / about.examples for name, each in squares.items()})
-        found = grams(model, texts.batches.batches, fast=_fast(section, device), track=track)
+        products = products_in(section.precision, device)
+        found = grams(model, texts.batches.batches, products=products, track=track)
     canonical = checkpoint.canonical
     same = {canonical(name): canonical(owner) for name, owner in found.same.items()}
     first = tuple(canonical(name) for name in found.input_first)
     about = About(**{**about.__dict__, "same": same, "input_first": first})
     return _named(checkpoint, about, found.matrices)
-
-
-def _fast(section: Statistics, device: torch.device) -> bool:
-    """Whether inner products are computed in bfloat16: quicker, and each batch's are rounded."""
-    return section.precision != "float32" and resolve(section.precision, device) == torch.bfloat16
 
 
 def _named(checkpoint: Checkpoint, about: About, tensors: dict[str, Tensor]) -> Statistic:
