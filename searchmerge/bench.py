@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property
 from inspect import signature
@@ -21,7 +21,7 @@ from searchmerge.objective import Objective, Split
 from searchmerge.objective.making import LABELLED, build
 from searchmerge.objective.precision import resolve
 from searchmerge.objective.racing import raceable
-from searchmerge.objective.subset import part
+from searchmerge.objectives import Objectives
 from searchmerge.reuse import Reuse
 from searchmerge.sources import Sources
 from searchmerge.sources.memory import check_fits, memory_there
@@ -55,9 +55,13 @@ class Bench:
         own_heads = all(task.head for task in config.objective.tasks)
         self.sources = Sources.open(config.models, own_heads, strangers=strangers)
         self._owners_known()
-        self._objectives: dict[tuple[Split, bool], Objective] = {}
-        self._parts: dict[tuple[int, float, bool], Objective] = {}
-        self._groups: dict[str, Sequence[int]] = {}
+        # Looked up when they are called: a profile replaces methods, and the workshop reads weights.
+        self._objectives = Objectives(
+            lambda split, **options: self._build(split, **options),
+            lambda: self.workshop.average(),
+            relative=config.objective.aggregate == "relative",
+            say=say,
+        )
         self.stages: dict[str, Recipe] = {}
 
     def searched_by(self, strategy: Part, seed: int, space: Part | None = None) -> Bench:
@@ -208,46 +212,21 @@ class Bench:
 
     def objective(self, split: Split) -> Objective:
         """The objective on a split, whose texts are read at the first call: ``dev`` alone before the end."""
-        place = split, split == "dev" and self._by_difficulty
-        if place not in self._objectives:
-            groups = self._difficulties() if place[1] else {}
-            self._objectives[place] = self._build(split, groups=groups)
-        return self._objectives[place]
+        return self._objectives.on(split, by_difficulty=split == "dev" and self._by_difficulty)
+
+    def part_of_dev(self, share: float) -> Objective:
+        """The objective on a share of dev, drawn alike from every label by the config's seed."""
+        return self._objectives.part_of_dev(share, self.config.seed, by_difficulty=self._by_difficulty)
+
+    def unrelated(self, split: Split) -> Objective:
+        """The objective on a split, of means and in batches made for speed: no weight is read for it."""
+        return self._objectives.unrelated(split)
 
     @property
     def _by_difficulty(self) -> bool:
         """Whether dev texts of a batch are to be alike in how hard they are, not in length alone."""
         wanted = self.config.objective.batches
         return wanted == "difficulty" or (wanted == "auto" and isinstance(self.space.dims, Founders))
-
-    def _difficulties(self) -> Mapping[str, Sequence[int]]:
-        """How hard dev's examples are for the plain average of the experts; leaves it in the live models."""
-        if not self._groups:
-            self.say("finding out how hard dev's texts are")
-            self._groups.update(self.unrelated("dev").difficulties(self.workshop.average()))
-        return self._groups
-
-    def part_of_dev(self, share: float) -> Objective:
-        """The objective on a share of dev, drawn alike from every label; the larger holds the smaller."""
-        whole = self.objective("dev")
-        if share >= 1:
-            return whole
-        place = self.config.seed, share, self._by_difficulty
-        if place not in self._parts:
-            chosen = {task.name: part(task, share, self.config.seed) for task in whole.tasks}
-            groups = self._difficulties() if self._by_difficulty else {}
-            taken = {name: [each[position] for position in chosen[name]] for name, each in groups.items()}
-            self._parts[place] = self._build("dev", chosen=chosen, groups=taken)
-        return self._parts[place]
-
-    def unrelated(self, split: Split) -> Objective:
-        """The objective on a split, of means and of batches made for speed: no weight is read for it."""
-        place = split, False
-        if self.config.objective.aggregate == "relative":
-            return self._build(split, owners=None)
-        if place not in self._objectives:
-            self._objectives[place] = self._build(split)
-        return self._objectives[place]
 
     def _build(self, split: Split, **options: Any) -> Objective:
         means = {
