@@ -27,7 +27,7 @@ def _merge(slab: Slab, values: Values) -> None:
     shares ``S^-1 w_i G̃_i`` are computed once and a candidate costs one product a model.
 
     Raises:
-        ValueError: the weights add up to zero.
+        ValueError: the weights add up to zero, or a system is not positive definite.
     """
     if slab.known().gram(0) is None:
         LINEAR.merge(slab, {"weight": values["weight"]})
@@ -118,7 +118,13 @@ def _reduced(square: Tensor, alpha: float) -> Tensor:
 def _factor(full: Sequence[Tensor], diagonal: Tensor, alpha: float) -> Tensor:
     together = alpha * torch.stack(list(full)).sum(0)
     together.diagonal().add_((1 - alpha) * diagonal)
-    factor: Tensor = torch.linalg.cholesky(together)
+    factor: Tensor
+    factor, failed_at = torch.linalg.cholesky_ex(together)
+    if failed_at:
+        raise ValueError(
+            f"RegMean's system is not positive definite at alpha {alpha:g}: too few inputs, or products "
+            "rounded too much; take a smaller alpha, more texts or statistics.precision: float32"
+        )
     return factor
 
 

@@ -199,6 +199,15 @@ def test_experts_may_be_named_in_any_order() -> None:
     assert torch.allclose(merged(of, 0.7, [1, 2, 3]), merged(turned, 0.7, [3, 2, 1]), atol=1e-5)
 
 
+@pytest.mark.parametrize("lasting", [True, False], ids=["solved", "by shares"])
+def test_products_that_were_rounded_too_much_are_a_failed_candidate(lasting: bool) -> None:
+    of = problem()
+    grams = [(x.T @ x - 0.9 * (x.T @ x).diagonal().diag()).float() for x in of.inputs]
+    with pytest.raises(ValueError, match="not positive definite at alpha 1"):
+        merged(of, 1.0, known=Known(grams=grams), lasting=lasting)
+    assert merged(of, 0.0, known=Known(grams=grams), lasting=lasting).isfinite().all()
+
+
 def test_weights_of_zero_are_a_failed_candidate() -> None:
     with pytest.raises(ValueError, match="add up to 0"):
         merged(problem(), 0.9, 0.0)
